@@ -1,0 +1,76 @@
+// The engines of a process, found by name.
+#ifndef CC_ENGINE_ENGINE_MANAGER_H_
+#define CC_ENGINE_ENGINE_MANAGER_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "cc/engine/engine.h"
+
+namespace tfipu {
+
+// A name belongs to a scope, so that two versions of a served model may use the same name: the server's scope is
+// "model/version", a Python process has the one scope "".
+struct EngineKey {
+  std::string scope;
+  std::string name;
+  bool operator<(const EngineKey& other) const {
+    return std::tie(scope, name) < std::tie(other.scope, other.name);
+  }
+};
+
+// What the server's operator may override for all engines of the process. Not set: the executable's own.
+struct EngineDefaults {
+  std::optional<absl::Duration> timeout;
+  std::optional<int> replicas;
+  std::optional<absl::Duration> max_wait;
+  std::size_t max_queued_calls = 0;
+};
+
+// Knows the running engines but does not keep them: an engine lives as long as somebody holds the pointer that
+// StartOrAttach() or Find() gave. Thread-safe.
+class EngineManager {
+ public:
+  explicit EngineManager(Backend* backend) : backend_(backend) {}
+
+  // The process-wide manager over the emulator.
+  static EngineManager& Global();
+
+  // Set before the first engine starts.
+  void set_defaults(const EngineDefaults& defaults);
+
+  // The engine of that name if it runs, else a new one on the executable at `path`, which is checked first
+  // (compatibility.h). A running engine on an executable with other contents is AlreadyExists. Concurrent calls
+  // for one name start it once. A program is loaded once for all engines on the same contents.
+  absl::StatusOr<std::shared_ptr<Engine>> StartOrAttach(const EngineKey& key, const std::string& path,
+                                                        absl::Duration timeout,
+                                                        absl::Span<const ConstBuffer> startup_inputs);
+
+  // FailedPrecondition "Engine X does not exist." when none of that name runs.
+  absl::StatusOr<std::shared_ptr<Engine>> Find(const EngineKey& key);
+
+  // Stops the engine; later Find() fails, StartOrAttach() starts afresh. NotFound when none of that name runs.
+  absl::Status Stop(const EngineKey& key);
+
+  // All running engines, in order of their keys.
+  std::vector<std::pair<EngineKey, std::shared_ptr<Engine>>> List();
+
+ private:
+  struct Entry;
+  Backend* const backend_;
+  absl::Mutex mutex_;
+  EngineDefaults defaults_ ABSL_GUARDED_BY(mutex_);
+  std::map<EngineKey, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::weak_ptr<Program>> programs_ ABSL_GUARDED_BY(mutex_);  // by executable digest
+};
+
+}  // namespace tfipu
+
+#endif  // CC_ENGINE_ENGINE_MANAGER_H_

@@ -1,0 +1,33 @@
+// Writes executable files.
+#ifndef CC_EXECUTABLE_WRITER_H_
+#define CC_EXECUTABLE_WRITER_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "cc/executable/executable.pb.h"
+
+namespace tfipu {
+
+// Collects blobs, then writes them behind their header in one go. Not thread-safe; use once.
+//   ExecutableWriter writer;
+//   *stage->mutable_code() = writer.AddBlob(code);
+//   RETURN_IF_ERROR(writer.Write(header, path));
+class ExecutableWriter {
+ public:
+  // Takes the bytes; the returned Blob goes into the header. Its offset is relative until Write() makes it final.
+  Blob AddBlob(std::string bytes);
+
+  // Writes to a temporary file beside `path`, syncs it and renames it: a reader never sees half a file. The header's
+  // blobs must be those AddBlob() returned; InvalidArgument otherwise. Errors of the file system name the path.
+  absl::Status Write(ExecutableHeader header, const std::string& path);
+
+ private:
+  std::vector<std::string> blobs_;
+};
+
+}  // namespace tfipu
+
+#endif  // CC_EXECUTABLE_WRITER_H_

@@ -1,0 +1,56 @@
+// The border between a gRPC transport and what answers its calls. Plain C++: the transport is compiled against
+// Debian's abseil and protobuf-free gRPC headers, the methods against TensorFlow's, and the two never meet.
+#ifndef SERVING_API_RPC_H_
+#define SERVING_API_RPC_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tfipu::serving {
+
+// A run of a request's bytes, owned by the transport.
+struct Slice {
+  const void* data = nullptr;
+  std::size_t size = 0;
+};
+
+// A gRPC status; the codes are gRPC's, which are also absl::StatusCode's.
+struct RpcStatus {
+  int code = 0;
+  std::string message;
+};
+
+// One unary call in flight. Owned by the transport, which gives it to a method and keeps it until Finish().
+// Used by one thread at a time.
+class RpcCall {
+ public:
+  // The request message's wire bytes, valid until Finish().
+  virtual const std::vector<Slice>& request() const = 0;
+  // Microseconds since the Unix epoch; INT64_MAX when the client gave no deadline.
+  virtual std::int64_t deadline_unix_us() const = 0;
+  // The first value of a metadata key (lower case), or empty.
+  virtual std::string_view metadata(std::string_view key) const = 0;
+  // The client is gone or gave up; the reply reaches nobody. May be asked from any thread.
+  virtual bool cancelled() const = 0;
+  // Memory for the reply message's wire bytes, written by the method. At most once, before Finish().
+  virtual void* AllocateReply(std::size_t size) = 0;
+  // Ends the call; a reply is sent only when the code is 0. Exactly once, from any thread. The call is gone after it.
+  virtual void Finish(RpcStatus status) = 0;
+
+ protected:
+  ~RpcCall() = default;
+};
+
+// A unary method. `handle` may finish the call before it returns, or later from another thread.
+struct RpcMethod {
+  std::string path;  // "/tensorflow.serving.PredictionService/Predict"
+  std::function<void(RpcCall*)> handle;
+};
+
+}  // namespace tfipu::serving
+
+#endif  // SERVING_API_RPC_H_
