@@ -1,0 +1,1 @@
+// Holds the precompiled TensorFlow headers: see cmake/Targets.cmake.
