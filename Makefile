@@ -1,0 +1,94 @@
+# make demo    sets everything up, exports models, serves them and calls them
+# make test    sets everything up and runs all tests
+# make check   formatters, linters, types, then the tests
+# make bench   runs the benchmarks and prints their ratios
+# make fuzz    runs the fuzz targets for FUZZ_SECONDS each
+# Variables: PYTHON (the interpreter the virtual environment is made with), VENV, BUILD, JOBS.
+
+PYTHON ?= python3
+VENV ?= .venv
+BUILD ?= build
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+
+BIN := $(abspath $(VENV))/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# What building needs, what the tests need besides, and what `make check` and `make bench` need besides.
+DEBIAN_BUILD := g++ cmake ninja-build libgrpc++-dev libboost-dev rapidjson-dev libssl-dev zlib1g-dev
+DEBIAN_TEST := libgtest-dev libgmock-dev libbenchmark-dev ccache curl
+DEBIAN_EXTRA := clang-format clang wrk
+
+.PHONY: demo test check bench fuzz setup install native_tests format clean
+.DEFAULT_GOAL := test
+
+define debian_install
+missing=; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+  $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+endef
+
+$(VENV)/pip-ready:
+	@$(call debian_install,python3-venv)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/build-ready: $(VENV)/pip-ready pyproject.toml
+	@$(call debian_install,$(DEBIAN_BUILD))
+	$(BIN)/python -m pip install --quiet --group build
+	@touch $@
+
+$(VENV)/test-ready: $(VENV)/build-ready
+	@$(call debian_install,$(DEBIAN_TEST))
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/check-ready: $(VENV)/test-ready
+	@$(call debian_install,$(DEBIAN_EXTRA))
+	$(BIN)/python -m pip install --quiet --group lint
+	@touch $@
+
+setup: $(VENV)/build-ready
+
+# Builds into $(BUILD), so that the next time only what changed is built again.
+PIP_INSTALL = CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(BIN)/python -m pip install --no-build-isolation --no-deps --quiet \
+	-Cbuild-dir=$(BUILD) -Ccmake.build-type=Release
+
+install: $(VENV)/build-ready
+	@echo "building and installing (the first time takes some minutes)"
+	$(PIP_INSTALL) .
+
+demo: $(VENV)/test-ready install
+	PATH="$(BIN):$$PATH" bash examples/demo.sh
+
+test: $(VENV)/test-ready
+	$(PIP_INSTALL) -Ccmake.define.TFIPU_BUILD_TESTS=ON .
+	PATH="$(BIN):$$PATH" cmake --build $(BUILD) --parallel $(JOBS)
+	ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS)
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests -n $(JOBS) --dist loadgroup -q
+
+check: $(VENV)/check-ready
+	git ls-files '*.cc' '*.h' | xargs clang-format --dry-run --Werror
+	$(BIN)/ruff format --check python tests benchmarks examples
+	$(BIN)/ruff check python tests benchmarks examples
+	$(BIN)/mypy
+	$(MAKE) test
+
+format: $(VENV)/check-ready
+	git ls-files '*.cc' '*.h' | xargs clang-format -i
+	$(BIN)/ruff format python tests benchmarks examples
+	$(BIN)/ruff check --fix python tests benchmarks examples
+
+bench: $(VENV)/check-ready
+	$(PIP_INSTALL) -Ccmake.define.TFIPU_BUILD_TESTS=ON .
+	PATH="$(BIN):$$PATH" cmake --build $(BUILD) --parallel $(JOBS)
+	PATH="$(BIN):$$PATH" BUILD=$(BUILD) $(BIN)/python benchmarks/run.py
+
+fuzz: $(VENV)/check-ready
+	PATH="$(BIN):$$PATH" CC=clang CXX=clang++ cmake -S . -B $(BUILD)-fuzz -G Ninja -DPython_EXECUTABLE=$(BIN)/python \
+	  -DTFIPU_BUILD_TESTS=ON
+	PATH="$(BIN):$$PATH" cmake --build $(BUILD)-fuzz --parallel $(JOBS) --target fuzzers
+	for f in $$(find $(BUILD)-fuzz -name '*_fuzz' -type f); do $$f -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-fuzz $(VENV) demo_models
