@@ -45,10 +45,13 @@ class RpcCall {
   ~RpcCall() = default;
 };
 
-// A unary method. `handle` may finish the call before it returns, or later from another thread.
+// A method. `handle` may finish the call before it returns, or later from another thread.
 struct RpcMethod {
   std::string path;  // "/tensorflow.serving.PredictionService/Predict"
   std::function<void(RpcCall*)> handle;
+  // Both sides send any number of messages: each message of the client is handled as a call of its own, one at a time, and
+  // answered by one message. A call that fails ends the stream with its status.
+  bool streaming = false;
 };
 
 }  // namespace tfipu::serving
