@@ -1,0 +1,56 @@
+// Answers TensorFlow Serving's REST API: model status, metadata, predict, classify and regress.
+#ifndef SERVING_REST_REST_HANDLER_H_
+#define SERVING_REST_REST_HANDLER_H_
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "serving/api/call_pool.h"
+#include "serving/core/servable_directory.h"
+#include "serving/rest/http.h"
+
+namespace tfipu::serving {
+
+// A page beside the models' own, such as the Prometheus endpoint.
+struct RestPage {
+  std::string content_type;
+  std::function<std::string()> body;  // called for each GET, from any thread
+};
+
+struct RestOptions {
+  // How long a call may take until it is answered with 504.
+  absl::Duration timeout = absl::Seconds(30);
+  // Adds the CORS headers that let browsers of any origin call, and answers preflight requests.
+  bool enable_cors = false;
+  // Arrays and objects within each other in a request: 400 for what is deeper.
+  int max_json_depth = 300;
+  // Bodies above this size are parsed on the call pool, so that they hold up no IO thread.
+  std::size_t max_inline_body_bytes = 1 << 20;
+  // GET routes by exact path, for example "/monitoring/prometheus/metrics".
+  std::map<std::string, RestPage> pages;
+};
+
+// Thread-safe. The directory and the pool outlive it, and it outlives every exchange it was given.
+class RestHandler {
+ public:
+  RestHandler(const ServableDirectory* directory, CallPool* pool, RestOptions options);
+  ~RestHandler();
+
+  RestHandler(const RestHandler&) = delete;
+  RestHandler& operator=(const RestHandler&) = delete;
+
+  // An HttpHandler: [&](HttpExchange* e) { handler.Handle(e); }
+  void Handle(HttpExchange* exchange);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tfipu::serving
+
+#endif  // SERVING_REST_REST_HANDLER_H_
