@@ -13,7 +13,8 @@ namespace tfipu {
 // What runs in this process: versions of TensorFlow and this package, the target, and the CPU's features.
 struct RuntimeIdentity {
   Build build;
-  Target target;  // type and architectures that can be run; cpu_features of this machine
+  Target target;  // type, cpu_features of this machine, remote_buffers
+  std::vector<std::string> architectures;  // those that can be run
 
   static const RuntimeIdentity& Current();
 };

@@ -13,14 +13,18 @@
 
 namespace tfipu {
 
-// A mapped executable file whose every byte was verified against its checksums: magic, format version, header,
-// blobs, and that nothing lies between or behind them. Immutable and thread-safe; the file is mapped read-only until
-// the last reference goes, so weights are in memory once however many engines use them.
+// The contents of an executable file, every byte verified against its checksums: magic, format version, header, blobs,
+// and that nothing but zeros lies between or behind them; the header's fields fit each other (validate.h says what
+// that promises). Immutable and thread-safe.
+//
+// The bytes are a private, read-only copy: a file that is cut short, overwritten or deleted later, or that lies on a
+// share that goes away, neither crashes the process nor changes what was verified. Within a process the copy exists
+// once: opening an unchanged file again, while an Executable of it lives, returns that one.
 class Executable {
  public:
-  // Maps and verifies `path`. NotFound: no such file. DataLoss: cut short, altered, or not an executable.
-  // Unimplemented: a format version this build does not read. Each names what was found and what was expected.
-  // Says nothing about whether this machine can run it: see compatibility.h.
+  // Reads and verifies `path`. NotFound: no such file. DataLoss: cut short, altered, or not an executable.
+  // Unimplemented: a format version this build does not read. ResourceExhausted: no memory for it. Each names the path,
+  // what was found and what was expected. Says nothing about whether this machine can run it: see compatibility.h.
   static absl::StatusOr<std::shared_ptr<const Executable>> Open(const std::string& path);
 
   ~Executable();
@@ -33,17 +37,19 @@ class Executable {
   // SHA-256 over the header (and through it over all blobs), in hexadecimal: names the contents.
   const std::string& digest() const { return digest_; }
 
-  // The bytes of a blob that this executable's header names. Starts at a multiple of kBufferAlignment.
+  // The bytes of a blob that this executable's header names. Starts at a multiple of kBufferAlignment; lives as long as
+  // this Executable. Empty for a blob that lies outside the file, which none of its header does.
   ConstBuffer blob(const Blob& blob) const;
 
  private:
+  class Reader;
   Executable() = default;
 
   std::string path_;
   std::string digest_;
   ExecutableHeader header_;
-  const std::byte* mapped_ = nullptr;
-  std::uint64_t mapped_size_ = 0;
+  std::byte* bytes_ = nullptr;  // the whole file
+  std::uint64_t size_ = 0;
 };
 
 // Bytes of one element; 0 for INVALID and unknown types.

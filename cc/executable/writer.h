@@ -14,18 +14,24 @@ namespace tfipu {
 // Collects blobs, then writes them behind their header in one go. Not thread-safe; use once.
 //   ExecutableWriter writer;
 //   *stage->mutable_code() = writer.AddBlob(code);
-//   RETURN_IF_ERROR(writer.Write(header, path));
+//   TFIPU_RETURN_IF_ERROR(writer.Write(header, path));
 class ExecutableWriter {
  public:
-  // Takes the bytes; the returned Blob goes into the header. Its offset is relative until Write() makes it final.
+  // Takes the bytes; the returned Blob goes into the header. Its offset is relative until Write() makes it final. Bytes
+  // that were added before are kept once.
   Blob AddBlob(std::string bytes);
 
-  // Writes to a temporary file beside `path`, syncs it and renames it: a reader never sees half a file. The header's
-  // blobs must be those AddBlob() returned; InvalidArgument otherwise. Errors of the file system name the path.
+  // Writes to a temporary file beside `path`, syncs it and renames it: a reader never sees half a file. Fills in
+  // header.file_size. InvalidArgument: the header is not valid (see validate.h), names a blob that AddBlob() did not
+  // return, or misses one that it did. Errors of the file system name the path. Equal blobs and headers give equal files.
   absl::Status Write(ExecutableHeader header, const std::string& path);
 
  private:
-  std::vector<std::string> blobs_;
+  struct Added {
+    std::string bytes;
+    Blob blob;
+  };
+  std::vector<Added> blobs_;
 };
 
 }  // namespace tfipu
