@@ -12,10 +12,10 @@ __all__ = ["PipelineSchedule", "PipelineStageOptions"]
 class PipelineSchedule(enum.IntEnum):
     """How the stages of a pipeline take turns.
 
-    `Grouped` and `Interleaved` keep one batch in each stage, so that all IPUs work at the same time; for inference
-    the two are alike. Results leave the device only when further batches enter behind them, or when the executable's
-    timeout passes. `Sequential` lets one batch pass all stages before the next one enters: nothing overlaps, nothing
-    is held back.
+    `Grouped` and `Interleaved` keep one batch in each stage, so that all IPUs work at the same time; for
+    inference the two are alike. Results leave the device only when further batches enter behind them, or
+    when the executable's timeout passes. `Sequential` lets one batch pass all stages before the next one
+    enters: nothing overlaps, nothing is held back.
     """
 
     Grouped = 0
@@ -26,7 +26,8 @@ class PipelineSchedule(enum.IntEnum):
 class PipelineStageOptions:
     """Compilation options of one pipeline stage, which take precedence over those of the `IPUConfig`.
 
-    The emulator's code does not depend on them: they are checked, and kept in the executable for people to read.
+    The emulator's code does not depend on them: they are checked, and kept in the executable for people to
+    read.
     """
 
     def __init__(
