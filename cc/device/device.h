@@ -56,6 +56,10 @@ class StepSource {
 
   // A run of the main program (`iterations` steps) has ended and the next begins. Called from the thread in Run().
   virtual void RunEnded() = 0;
+
+  // Makes the NextStep() that waits, or else the next one, return nullptr at once. For a device that has failed in
+  // another thread while the thread in Run() waits for a batch that will be of no use. From any thread of the device.
+  virtual void Interrupt() {}
 };
 
 // One emulated or real set of IPUs with a program on it.
