@@ -46,7 +46,7 @@ function(tfipu_private_grpc_library name)
   # symbols are not the local ones.
   add_custom_command(
     OUTPUT ${closed}
-    COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${closed} $<TARGET_OBJECTS:${name}_objects> --start-group
+    COMMAND ${CMAKE_LINKER} -r -d --force-group-allocation -o ${closed} $<TARGET_OBJECTS:${name}_objects> --start-group
             ${grpc_archives} --end-group
     COMMAND ${OBJCOPY_PROGRAM} --wildcard ${keep} ${closed}
     DEPENDS ${name}_objects $<TARGET_OBJECTS:${name}_objects>

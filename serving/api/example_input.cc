@@ -1,0 +1,40 @@
+#include "serving/api/example_input.h"
+
+#include <string>
+
+#include "tensorflow/core/example/example.pb.h"
+
+namespace tfipu::serving {
+namespace {
+
+using tensorflow::serving::Input;
+
+const google::protobuf::RepeatedPtrField<tensorflow::Example>& ExamplesOf(const Input& input) {
+  return input.kind_case() == Input::kExampleListWithContext ? input.example_list_with_context().examples()
+                                                             : input.example_list().examples();
+}
+
+}  // namespace
+
+absl::StatusOr<tensorflow::Tensor> ExamplesTensor(const Input& input) {
+  const auto& examples = ExamplesOf(input);
+  if (examples.empty()) return absl::InvalidArgumentError("Input is empty.");
+  // Messages merge by concatenation; what comes later wins.
+  std::string context;
+  if (input.kind_case() == Input::kExampleListWithContext) {
+    context = input.example_list_with_context().context().SerializeAsString();
+  }
+  tensorflow::Tensor tensor(tensorflow::DT_STRING, tensorflow::TensorShape({examples.size()}));
+  auto flat = tensor.flat<tensorflow::tstring>();
+  for (int i = 0; i < examples.size(); ++i) {
+    const std::size_t size = examples[i].ByteSizeLong();
+    tensorflow::tstring& bytes = flat(i);
+    bytes.resize_uninitialized(context.size() + size);
+    char* data = bytes.mdata();
+    context.copy(data, context.size());
+    examples[i].SerializeWithCachedSizesToArray(reinterpret_cast<std::uint8_t*>(data + context.size()));
+  }
+  return tensor;
+}
+
+}  // namespace tfipu::serving

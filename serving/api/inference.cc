@@ -1,0 +1,249 @@
+#include "serving/api/inference.h"
+
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "serving/api/example_input.h"
+#include "serving/api/model_spec.h"
+#include "serving/api/signature_call.h"
+#include "serving/api/tensor_proto.h"
+#include "tensorflow/core/framework/tensor.h"
+
+namespace tfipu::serving {
+namespace {
+
+using tensorflow::Tensor;
+using tensorflow::serving::ClassificationResult;
+using tensorflow::serving::RegressionResult;
+
+constexpr char kClassifyMethod[] = "tensorflow/serving/classify";
+constexpr char kRegressMethod[] = "tensorflow/serving/regress";
+
+absl::Status CheckMethodName(const Signature& signature, const char* expected, const InferenceOptions& options) {
+  if (!options.check_method_name || signature.method_name == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("Expected method_name of signature ", signature.name, " to be ",
+                                                 expected, ". Was: ", signature.method_name));
+}
+
+absl::Status CheckExamplesInput(const Signature& signature) {
+  if (signature.inputs.size() != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("Expected one input Tensor, signature ", signature.name, " has ",
+                                                   signature.inputs.size(), "."));
+  }
+  const SignatureTensor& input = signature.inputs[0];
+  if (input.alias != "inputs" || input.dtype != tensorflow::DT_STRING) {
+    return absl::InvalidArgumentError(absl::StrCat("Expected the input of signature ", signature.name,
+                                                   " to be a string Tensor \"inputs\" of examples, it is a ",
+                                                   tensorflow::DataTypeString(input.dtype), " Tensor \"", input.alias,
+                                                   "\"."));
+  }
+  return absl::OkStatus();
+}
+
+// Position of the outputs "classes" and "scores"; -1 for the one that is missing.
+absl::Status ClassifyOutputs(const Signature& signature, int* classes, int* scores) {
+  *classes = *scores = -1;
+  for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
+    if (signature.outputs[i].alias == "classes") {
+      *classes = static_cast<int>(i);
+    } else if (signature.outputs[i].alias == "scores") {
+      *scores = static_cast<int>(i);
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat("Expected classification signature outputs to be \"classes\" and "
+                                                     "\"scores\" or one of them, signature ",
+                                                     signature.name, " has \"", signature.outputs[i].alias, "\"."));
+    }
+  }
+  if (*classes < 0 && *scores < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("Expected one or two output Tensors, signature ", signature.name, " has none."));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOutput(const Tensor& output, const char* alias, tensorflow::DataType dtype, std::int64_t examples) {
+  if (output.dtype() != dtype) {
+    return absl::InvalidArgumentError(absl::StrCat("Expected output \"", alias, "\" to be ",
+                                                   tensorflow::DataTypeString(dtype), ", it is ",
+                                                   tensorflow::DataTypeString(output.dtype()), "."));
+  }
+  if (output.dims() < 1 || output.dim_size(0) != examples) {
+    return absl::InvalidArgumentError(absl::StrCat("Expected output \"", alias, "\" to have one row for each of ",
+                                                   examples, " examples, its shape is ", output.shape().DebugString(),
+                                                   "."));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunClassify(const Servable& servable, const Signature& signature, const Tensor& examples,
+                         const CallContext& context, ClassificationResult* result) {
+  int classes = -1, scores = -1;
+  if (absl::Status status = CheckExamplesInput(signature); !status.ok()) return status;
+  if (absl::Status status = ClassifyOutputs(signature, &classes, &scores); !status.ok()) return status;
+  std::vector<int> wanted;
+  if (classes >= 0) wanted.push_back(classes);
+  if (scores >= 0) wanted.push_back(scores);
+  std::vector<Tensor> outputs;
+  if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok()) return status;
+
+  const std::int64_t rows = examples.dim_size(0);
+  const Tensor* class_tensor = classes >= 0 ? &outputs[0] : nullptr;
+  const Tensor* score_tensor = scores >= 0 ? &outputs.back() : nullptr;
+  if (class_tensor != nullptr) {
+    absl::Status status = CheckOutput(*class_tensor, "classes", tensorflow::DT_STRING, rows);
+    if (!status.ok()) return status;
+  }
+  if (score_tensor != nullptr) {
+    absl::Status status = CheckOutput(*score_tensor, "scores", tensorflow::DT_FLOAT, rows);
+    if (!status.ok()) return status;
+  }
+  const Tensor& any = class_tensor != nullptr ? *class_tensor : *score_tensor;
+  if (any.dims() != 2 || (score_tensor != nullptr && score_tensor->shape() != any.shape())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "Expected outputs of shape [examples, classes], \"classes\" has ",
+        class_tensor != nullptr ? class_tensor->shape().DebugString() : "none", " and \"scores\" ",
+        score_tensor != nullptr ? score_tensor->shape().DebugString() : "none", "."));
+  }
+  const std::int64_t columns = any.dim_size(1);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    auto* classifications = result->add_classifications();
+    for (std::int64_t column = 0; column < columns; ++column) {
+      auto* item = classifications->add_classes();
+      if (class_tensor != nullptr) {
+        const tensorflow::tstring& label = class_tensor->flat<tensorflow::tstring>()(row * columns + column);
+        item->set_label(label.data(), label.size());
+      }
+      if (score_tensor != nullptr) item->set_score(score_tensor->flat<float>()(row * columns + column));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunRegress(const Servable& servable, const Signature& signature, const Tensor& examples,
+                        const CallContext& context, RegressionResult* result) {
+  if (absl::Status status = CheckExamplesInput(signature); !status.ok()) return status;
+  if (signature.outputs.size() != 1) {
+    return absl::InvalidArgumentError("Expected one output Tensor.");
+  }
+  if (signature.outputs[0].alias != "outputs") {
+    return absl::InvalidArgumentError(absl::StrCat("Expected the output of regression signature ", signature.name,
+                                                   " to be \"outputs\", it is \"", signature.outputs[0].alias, "\"."));
+  }
+  std::vector<Tensor> outputs;
+  const int wanted[] = {0};
+  if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok()) return status;
+  const Tensor& values = outputs[0];
+  const std::int64_t rows = examples.dim_size(0);
+  if (absl::Status status = CheckOutput(values, "outputs", tensorflow::DT_FLOAT, rows); !status.ok()) return status;
+  if (values.NumElements() != rows || values.dims() > 2) {
+    return absl::InvalidArgumentError(absl::StrCat("Expected output of shape [examples] or [examples, 1] but got ",
+                                                   values.shape().DebugString(), "."));
+  }
+  auto flat = values.flat<float>();
+  for (std::int64_t row = 0; row < rows; ++row) result->add_regressions()->set_value(flat(row));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Predict(const Servable& servable, const tensorflow::serving::PredictRequest& request,
+                     const InferenceOptions& options, const CallContext& context,
+                     tensorflow::serving::PredictResponse* response) {
+  auto signature =
+      FindPredictSignature(servable, request.model_spec().signature_name(), options.check_method_name);
+  if (!signature.ok()) return signature.status();
+  std::vector<NamedTensor> named;
+  for (const auto& [alias, proto] : request.inputs()) {
+    auto tensor = TensorFromProto(proto);
+    if (!tensor.ok()) return tensor.status();
+    named.emplace_back(alias, *std::move(tensor));
+  }
+  auto inputs = OrderInputs(**signature, std::move(named));
+  if (!inputs.ok()) return inputs.status();
+  auto wanted = SelectOutputs(**signature, {request.output_filter().begin(), request.output_filter().end()});
+  if (!wanted.ok()) return wanted.status();
+  std::vector<Tensor> outputs;
+  if (absl::Status status = servable.Run(**signature, *inputs, *wanted, context, &outputs); !status.ok()) return status;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    auto& proto = (*response->mutable_outputs())[(*signature)->outputs[(*wanted)[i]].alias];
+    if (options.tensor_content) {
+      outputs[i].AsProtoTensorContent(&proto);
+    } else {
+      outputs[i].AsProtoField(&proto);
+    }
+  }
+  FillModelSpec(servable.id(), (*signature)->name, response->mutable_model_spec());
+  return absl::OkStatus();
+}
+
+absl::Status Classify(const Servable& servable, const tensorflow::serving::ClassificationRequest& request,
+                      const InferenceOptions& options, const CallContext& context,
+                      tensorflow::serving::ClassificationResponse* response) {
+  auto signature = FindSignature(servable, request.model_spec().signature_name());
+  if (!signature.ok()) return signature.status();
+  if (absl::Status status = CheckMethodName(**signature, kClassifyMethod, options); !status.ok()) return status;
+  auto examples = ExamplesTensor(request.input());
+  if (!examples.ok()) return examples.status();
+  absl::Status status = RunClassify(servable, **signature, *examples, context, response->mutable_result());
+  if (status.ok()) FillModelSpec(servable.id(), (*signature)->name, response->mutable_model_spec());
+  return status;
+}
+
+absl::Status Regress(const Servable& servable, const tensorflow::serving::RegressionRequest& request,
+                     const InferenceOptions& options, const CallContext& context,
+                     tensorflow::serving::RegressionResponse* response) {
+  auto signature = FindSignature(servable, request.model_spec().signature_name());
+  if (!signature.ok()) return signature.status();
+  if (absl::Status status = CheckMethodName(**signature, kRegressMethod, options); !status.ok()) return status;
+  auto examples = ExamplesTensor(request.input());
+  if (!examples.ok()) return examples.status();
+  absl::Status status = RunRegress(servable, **signature, *examples, context, response->mutable_result());
+  if (status.ok()) FillModelSpec(servable.id(), (*signature)->name, response->mutable_model_spec());
+  return status;
+}
+
+absl::Status MultiInference(const Servable& servable, const tensorflow::serving::MultiInferenceRequest& request,
+                            const InferenceOptions& options, const CallContext& context,
+                            tensorflow::serving::MultiInferenceResponse* response) {
+  if (request.tasks().empty()) return absl::InvalidArgumentError("Inference request has no tasks.");
+  const tensorflow::serving::ModelSpec& first = request.tasks(0).model_spec();
+  std::set<std::string> seen;
+  std::vector<const Signature*> signatures;
+  for (const auto& task : request.tasks()) {
+    const tensorflow::serving::ModelSpec& spec = task.model_spec();
+    if (spec.name().empty()) return absl::InvalidArgumentError("Found ModelSpec with an empty model name.");
+    if (spec.name() != first.name() || spec.version().value() != first.version().value() ||
+        spec.version_label() != first.version_label()) {
+      return absl::InvalidArgumentError(absl::StrCat("All tasks of a MultiInferenceRequest must name one model and "
+                                                     "version; found ",
+                                                     first.name(), " and ", spec.name(), "."));
+    }
+    auto signature = FindSignature(servable, spec.signature_name());
+    if (!signature.ok()) return signature.status();
+    if (!seen.insert((*signature)->name).second) {
+      return absl::InvalidArgumentError(absl::StrCat("Duplicate evaluation of signature: ", (*signature)->name));
+    }
+    if (task.method_name() != kClassifyMethod && task.method_name() != kRegressMethod) {
+      return absl::UnimplementedError(absl::StrCat("Unsupported signature method_name: ", task.method_name()));
+    }
+    absl::Status status = CheckMethodName(**signature, task.method_name().c_str(), options);
+    if (!status.ok()) return status;
+    signatures.push_back(*signature);
+  }
+  auto examples = ExamplesTensor(request.input());
+  if (!examples.ok()) return examples.status();
+  for (int i = 0; i < request.tasks_size(); ++i) {
+    auto* result = response->add_results();
+    absl::Status status =
+        request.tasks(i).method_name() == kClassifyMethod
+            ? RunClassify(servable, *signatures[i], *examples, context, result->mutable_classification_result())
+            : RunRegress(servable, *signatures[i], *examples, context, result->mutable_regression_result());
+    if (!status.ok()) return status;
+    FillModelSpec(servable.id(), signatures[i]->name, result->mutable_model_spec());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tfipu::serving
