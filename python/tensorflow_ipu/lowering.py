@@ -11,18 +11,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.compiler.xla import xla_data_pb2
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.eager import context, wrap_function
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.eager.polymorphic_function import polymorphic_function as def_function
+from tensorflow.python.framework import convert_to_constants
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.training.saver import export_meta_graph
 
-from tensorflow_ipu import batch_norm_folding
+from tensorflow_ipu.batch_norm_folding import fold_batch_norm
 from tensorflow_ipu.errors import SourceLocations, lowering_error
 
 
@@ -71,17 +73,77 @@ def trace(function: Callable, signature: Sequence[tf.TensorSpec], name: str) -> 
       ValueError: the function returns nothing, or a shape of `signature` is not static.
       TypeError: the function returns something that is no tensor.
     """
-    raise NotImplementedError
+    for position, spec in enumerate(signature):
+        if not spec.shape.is_fully_defined():
+            raise ValueError(
+                f"Parameter {position} ('{spec.name or ''}') of `{name}` has the dynamic shape {spec.shape}: the device "
+                "needs every dimension to be known when the model is exported."
+            )
+    if not isinstance(function, def_function.Function):
+        function = tf.function(function)
+    concrete = function.get_concrete_function(*signature)
+    structure = concrete.structured_outputs
+    if not concrete.outputs:
+        raise ValueError(f"`{name}` returns no tensor.")
+    for result in tf.nest.flatten(structure):
+        if not isinstance(result, tf.Tensor):
+            raise TypeError(f"`{name}` must return tensors, but it returns a {type(result).__name__}.")
+    return TracedFunction(name, concrete, None, (), SourceLocations(concrete.graph))
 
 
 def freeze(function: TracedFunction, freeze_variables: bool = True) -> TracedFunction:
     """Turns variables and captured tensors into constants; with freeze_variables=False only the latter."""
-    raise NotImplementedError
+    frozen, kept = freeze_concrete(function.concrete, freeze_variables)
+    by_handle = {id(variable.handle): variable for variable in function.concrete.graph.variables}
+    for tensor in kept:
+        if id(tensor) not in by_handle:
+            raise ValueError(
+                f"`{function.name}` uses a resource that is no variable ({tensor.name}), for which the device has no "
+                "kernel. Move it into the preprocessing or postprocessing step, which run on the CPU."
+            )
+    return replace(function, frozen=frozen, variables=tuple(by_handle[id(tensor)] for tensor in kept))
+
+
+def freeze_concrete(concrete: Any, freeze_variables: bool = True) -> tuple[Any, list[tf.Tensor]]:
+    """A copy of a concrete function in which captured tensors, and variables if wished, are constants.
+
+    Returns the copy, and the captured tensors that it still needs, as further inputs behind the fed ones: resources
+    other than variables, and handles of the variables when these are not frozen. The copy calls nothing that changes
+    later.
+    """
+    handles = {id(variable.handle) for variable in concrete.graph.variables}
+    skipped = [
+        name.name.split(":")[0]
+        for captured, name in concrete.graph.captures
+        if captured.dtype == tf.resource and not (freeze_variables and id(captured) in handles)
+    ]
+    # What convert_variables_to_constants_v2 does, which does not let variables be left out.
+    data = convert_to_constants._FunctionConverterDataInEager(
+        func=concrete, lower_control_flow=False, aggressive_inlining=False, variable_names_denylist=skipped
+    )
+    graph_def, converted = convert_to_constants._replace_variables_by_constants(data)
+    frozen = convert_to_constants._construct_concrete_function(concrete, graph_def, converted)
+    return frozen, [
+        captured for captured, name in concrete.graph.captures if name.name.split(":")[0] in set(skipped)
+    ]
 
 
 def fold(function: TracedFunction) -> TracedFunction:
     """Evaluates what depends on constants only, and moves batch normalisation into the weights before it."""
-    raise NotImplementedError
+    frozen = function.frozen
+    inputs = [tensor.name for tensor in frozen.inputs]
+    outputs = [tensor.name for tensor in frozen.outputs]
+    meta_graph = export_meta_graph(graph_def=frozen.graph.as_graph_def(), graph=frozen.graph)
+    fetched = meta_graph_pb2.CollectionDef()
+    fetched.node_list.value.extend([*inputs, *outputs])
+    meta_graph.collection_def["train_op"].CopyFrom(fetched)
+    config = config_pb2.ConfigProto()
+    # Nothing but constant folding: other optimisers make operations that only TensorFlow's own CPU kernels know.
+    config.graph_options.rewrite_options.optimizers.append("constfold")
+    config.graph_options.rewrite_options.min_graph_nodes = -1
+    graph_def = tf_optimizer.OptimizeGraph(config, meta_graph)
+    graph_def = fold_batch_norm(graph_def, [name.split(":")[0] for name in outputs])
+    return replace(function, frozen=wrap_function.function_from_graph_def(graph_def, inputs, outputs))
 
 
 def lower(function: TracedFunction) -> LoweredFunction:
@@ -90,7 +152,22 @@ def lower(function: TracedFunction) -> LoweredFunction:
     Raises:
       ValueError: an operation without a device kernel or a dynamic shape, named with its Python location.
     """
-    raise NotImplementedError
+    frozen = function.frozen
+    specs = function.inputs
+    context.ensure_initialized()
+    try:
+        hlo = context.context().get_compiler_ir(
+            device_name=None,
+            platform_name="CPU",
+            function_name=frozen.name,
+            flat_args=specs,
+            captured_inputs=[variable.handle for variable in function.variables],
+            stage="hlo_serialized",
+        )
+    except (ValueError, tf.errors.OpError) as error:
+        raise lowering_error(error, function.name, function.locations) from None
+    results = _results(hlo, function)
+    return LoweredFunction(hlo, specs, function.variables, results)
 
 
 def lower_function(
@@ -99,3 +176,42 @@ def lower_function(
     """All of the above."""
     traced = freeze(trace(function, signature, name), freeze_variables)
     return lower(fold(traced) if freeze_variables else traced)
+
+
+def _fed_inputs(concrete: Any) -> list[tf.Tensor]:
+    captured = {id(tensor) for tensor in concrete.graph.internal_captures}
+    return [tensor for tensor in concrete.inputs if id(tensor) not in captured]
+
+
+def _results(hlo: bytes, function: TracedFunction) -> list[tf.TensorSpec]:
+    """The static shapes of the results.
+
+    Raises:
+      ValueError: one of them depends on data.
+    """
+    module = hlo_pb2.HloModuleProto.FromString(hlo)
+    shape = module.host_program_shape.result
+    shapes = list(shape.tuple_shapes) if shape.element_type == xla_data_pb2.TUPLE else [shape]
+    for position, result in enumerate(shapes):
+        if any(result.is_dynamic_dimension):
+            raise ValueError(
+                f"`{function.name}` has a dynamic shape: the shape of its result {position} depends on data, because of "
+                f"{_dynamic_operation(module, function.locations)}. On the device every shape is known when the model "
+                "is exported: use a variant of the operation that pads to a fixed size, or move it into the "
+                "postprocessing step, which runs on the CPU."
+            )
+    return [
+        tf.TensorSpec(list(result.dimensions), tensor.dtype)
+        for result, tensor in zip(shapes, function.concrete.outputs, strict=True)
+    ]
+
+
+def _dynamic_operation(module: Any, locations: SourceLocations) -> str:
+    """The first operation whose shape depends on data. Instructions of a computation are in order of execution."""
+    for computation in module.computations:
+        if computation.id != module.entry_computation_id:
+            continue
+        for instruction in computation.instructions:
+            if any(instruction.shape.is_dynamic_dimension) and instruction.metadata.op_name:
+                return locations.describe(instruction.metadata.op_name, instruction.metadata.op_type)
+    return "an operation in a called function"
