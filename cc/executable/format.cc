@@ -45,7 +45,7 @@ absl::StatusOr<std::uint64_t> ParsePreamble(absl::string_view preamble) {
   }
   if (const auto version = Get<std::uint32_t>(preamble, 8); version != kFormatVersion) {
     return absl::UnimplementedError(
-        absl::StrCat("found format version ", version, ", this build reads version ", kFormatVersion,
+        absl::StrCat("found format version ", version, ", expected version ", kFormatVersion, ", which this build reads",
                      version > kFormatVersion ? ". Export the model again, or update the package that loads it"
                                               : ". Export the model again"));
   }
