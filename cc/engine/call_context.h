@@ -9,17 +9,18 @@
 
 namespace tfipu {
 
-// Goes past interfaces that have no room for it, TensorFlow's session above all: a server sets it around the run of a
-// session in its own thread, and the kernel that enqueues the call reads it there.
+// Goes past interfaces that have no room for it, TensorFlow's session above all: a server sets it around the
+// run of a session in its own thread, and the kernel that enqueues the call reads it there.
 struct CallContext {
   absl::Time deadline = absl::InfiniteFuture();
   Priority priority = Priority::kNormal;
-  // Asked every few milliseconds by the waiting thread; when true, a call that still waits for a device is given up
-  // with Cancelled. Empty: never.
+  // Asked every few milliseconds by the waiting thread; when true, a call that still waits for a device is
+  // given up with Cancelled. Empty: never.
   std::function<bool()> cancelled;
 };
 
-// Makes `context` the calling thread's for as long as the object lives; they nest. The context must outlive it.
+// Makes `context` the calling thread's for as long as the object lives; they nest. The context must outlive
+// it.
 class ScopedCallContext {
  public:
   explicit ScopedCallContext(const CallContext* context);

@@ -4,7 +4,9 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -16,8 +18,8 @@
 
 namespace tfipu {
 
-// A name belongs to a scope, so that two versions of a served model may use the same name: the server's scope is
-// "model/version", a Python process has the one scope "".
+// A name belongs to a scope, so that two versions of a served model may use the same name: the server's scope
+// is "model/version", a Python process has the one scope "".
 struct EngineKey {
   std::string scope;
   std::string name;
@@ -28,14 +30,14 @@ struct EngineKey {
 
 // What the server's operator may override for all engines of the process. Not set: the executable's own.
 struct EngineDefaults {
-  std::optional<absl::Duration> timeout;
-  std::optional<int> replicas;
-  std::optional<absl::Duration> max_wait;
+  std::optional<absl::Duration> timeout = std::nullopt;
+  std::optional<int> replicas = std::nullopt;
+  std::optional<absl::Duration> max_wait = std::nullopt;
   std::size_t max_queued_calls = 0;
 };
 
-// Knows the running engines but does not keep them: an engine lives as long as somebody holds the pointer that
-// StartOrAttach() or Find() gave. Thread-safe.
+// Knows the running engines but does not keep them: an engine lives as long as somebody holds the pointer
+// that StartOrAttach() or Find() gave. Thread-safe.
 class EngineManager {
  public:
   explicit EngineManager(Backend* backend) : backend_(backend) {}
@@ -47,8 +49,10 @@ class EngineManager {
   void set_defaults(const EngineDefaults& defaults);
 
   // The engine of that name if it runs, else a new one on the executable at `path`, which is checked first
-  // (compatibility.h). A running engine on an executable with other contents is AlreadyExists. Concurrent calls
-  // for one name start it once. A program is loaded once for all engines on the same contents.
+  // (compatibility.h). A running engine on an executable with other contents is AlreadyExists; no file is
+  // read when it was started from the same path. Concurrent calls for one name start it once. A program is
+  // loaded once for all engines on the same contents. `timeout` is EngineOptions::timeout, unless the
+  // defaults set one; negative: the executable's own.
   absl::StatusOr<std::shared_ptr<Engine>> StartOrAttach(const EngineKey& key, const std::string& path,
                                                         absl::Duration timeout,
                                                         absl::Span<const ConstBuffer> startup_inputs);
@@ -56,7 +60,8 @@ class EngineManager {
   // FailedPrecondition "Engine X does not exist." when none of that name runs.
   absl::StatusOr<std::shared_ptr<Engine>> Find(const EngineKey& key);
 
-  // Stops the engine; later Find() fails, StartOrAttach() starts afresh. NotFound when none of that name runs.
+  // Stops the engine; later Find() fails, StartOrAttach() starts afresh. NotFound when none of that name
+  // runs.
   absl::Status Stop(const EngineKey& key);
 
   // All running engines, in order of their keys.
@@ -64,11 +69,22 @@ class EngineManager {
 
  private:
   struct Entry;
+  struct LoadedProgram;
+
+  // Needs the entry's lock.
+  absl::StatusOr<std::shared_ptr<Engine>> StartOrAttachStarting(const EngineKey& key, Entry& entry,
+                                                                const std::string& path,
+                                                                absl::Duration timeout,
+                                                                absl::Span<const ConstBuffer> startup_inputs);
+  absl::StatusOr<std::shared_ptr<Program>> LoadProgram(std::shared_ptr<const Executable> executable);
+  void RemoveUnused() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   Backend* const backend_;
   absl::Mutex mutex_;
   EngineDefaults defaults_ ABSL_GUARDED_BY(mutex_);
   std::map<EngineKey, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::weak_ptr<Program>> programs_ ABSL_GUARDED_BY(mutex_);  // by executable digest
+  std::map<std::string, std::shared_ptr<LoadedProgram>> programs_
+      ABSL_GUARDED_BY(mutex_);  // by executable digest
 };
 
 }  // namespace tfipu

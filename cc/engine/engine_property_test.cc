@@ -1,0 +1,145 @@
+// Random mixes of all that an engine does: every call is answered exactly once, and every answer has exactly
+// the rows of its own call. ENGINE_PROPERTY_CASES and ENGINE_PROPERTY_SEED say how many cases and which.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+#include "cc/engine/engine.h"
+#include "cc/engine/fake_device.h"
+#include "cc/engine/test_call.h"
+
+namespace tfipu {
+namespace {
+
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : engine_(seed) {}
+  int Between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine_); }
+  bool OneIn(int n) { return Between(1, n) == 1; }
+  template <typename T>
+  T Of(std::initializer_list<T> values) {
+    return values.begin()[Between(0, static_cast<int>(values.size()) - 1)];
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+std::uint64_t Setting(const char* name, std::uint64_t otherwise) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
+}
+
+void RunCase(std::uint64_t seed) {
+  Random random(seed);
+  FakeShape shape;
+  shape.batch = random.Of({1, 2, 3, 5, 16});
+  shape.row_batching = !random.OneIn(4);
+  shape.hold = random.Of({0, 0, 1, 2});
+  shape.iterations = random.Of({1, 3});
+  EngineOptions options;
+  options.name = "E";
+  options.replicas = random.Between(1, 3);
+  options.timeout = absl::Microseconds(random.Of({0, 20, 200}));
+  options.max_wait = absl::Microseconds(random.Of({0, 0, 30, 300}));
+  options.max_queued_calls = random.OneIn(6) ? random.Between(1, 10) : 0;
+
+  auto script = std::make_shared<FakeScript>();
+  script->finish_in_other_thread = random.OneIn(2);
+  const int failing = random.OneIn(3) ? random.Between(2, 12) : 0;  // every so many steps
+  const int lasting = random.OneIn(8) ? random.Between(0, 20) : -1;
+  script->on_step = [=](int step, const Step&) -> std::optional<DeviceFailure> {
+    if (step == lasting) return DeviceFailure{DeviceFailure::Kind::kUnknown, "", "lasting"};
+    if (failing > 0 && step % failing == failing - 1) {
+      return DeviceFailure{DeviceFailure::Kind::kApplicationError, "", "passing"};
+    }
+    return std::nullopt;
+  };
+  if (random.OneIn(10)) script->on_reset = [] { return absl::InternalError("no reset"); };
+
+  absl::StatusOr<std::shared_ptr<Engine>> engine =
+      Engine::Start(options, FakeProgramOf(script, FakeExecutable(shape)), {});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+
+  const int thread_count = random.Between(1, 3);
+  const int calls_each = random.Between(1, 15);
+  std::vector<std::vector<std::unique_ptr<TestCall>>> calls(thread_count);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < thread_count; ++t) {
+    threads.emplace_back([&, t, seed_of_thread = random.Between(0, 1 << 30)] {
+      Random own(seed_of_thread);
+      for (int i = 0; i < calls_each; ++i) {
+        const std::int64_t rows = shape.row_batching ? own.Between(0, 3 * shape.batch) : shape.batch;
+        calls[t].push_back(std::make_unique<TestCall>(rows, t * 1000000 + i * 1000, own.Of({0, 0, 4, 64})));
+        Call call = calls[t].back()->Make();
+        if (own.OneIn(5)) call.deadline = absl::Now() + absl::Microseconds(own.Between(-10, 300));
+        if (own.OneIn(4)) call.priority = Priority::kHigh;
+        const CallId id = (*engine)->Enqueue(std::move(call));
+        if (own.OneIn(6)) (*engine)->Cancel(id - own.Between(0, 2));
+        if (own.OneIn(4)) calls[t].back()->Await().IgnoreError();
+      }
+    });
+  }
+  const bool stop_early = random.OneIn(4);
+  if (stop_early) (*engine)->Stop();
+  for (std::thread& thread : threads) thread.join();
+  int succeeded = 0;
+  int stopped_or_cancelled = 0;
+  for (auto& own : calls) {
+    for (auto& call : own) {
+      const absl::Status status = call->Await();
+      switch (status.code()) {
+        case absl::StatusCode::kOk:
+          ++succeeded;
+          EXPECT_TRUE(call->right());
+          break;
+        case absl::StatusCode::kCancelled:
+          ++stopped_or_cancelled;
+          break;
+        case absl::StatusCode::kDeadlineExceeded:
+          break;
+        case absl::StatusCode::kResourceExhausted:
+          EXPECT_GT(options.max_queued_calls, 0);
+          break;
+        case absl::StatusCode::kInternal:
+          EXPECT_GT(failing, 0) << status;
+          break;
+        case absl::StatusCode::kUnknown:
+          EXPECT_GE(lasting, 0) << status;
+          break;
+        default:
+          ADD_FAILURE() << status;
+      }
+    }
+  }
+  (*engine)->Stop();
+  EXPECT_EQ(script->destroyed(), options.replicas);
+  const EngineStatistics statistics = (*engine)->Statistics();
+  EXPECT_EQ(statistics.queued, 0);
+  EXPECT_LE(statistics.calls, succeeded);  // calls without rows are not counted
+  EXPECT_EQ(statistics.rows + statistics.padded_rows,
+            statistics.steps * (shape.row_batching ? shape.batch : 1));
+  for (auto& own : calls) {
+    for (auto& call : own) {
+      EXPECT_EQ(call->answers(), 1);
+      EXPECT_TRUE(call->untouched());
+    }
+  }
+}
+
+TEST(EnginePropertyTest, EveryCallIsAnsweredOnceWithItsOwnRows) {
+  const std::uint64_t cases = Setting("ENGINE_PROPERTY_CASES", 4000);
+  const std::uint64_t first = Setting("ENGINE_PROPERTY_SEED", 1);
+  for (std::uint64_t seed = first; seed < first + cases; ++seed) {
+    RunCase(seed);
+    if (::testing::Test::HasFailure()) {
+      GTEST_FAIL() << "ENGINE_PROPERTY_SEED=" << seed;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tfipu
