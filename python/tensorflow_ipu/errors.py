@@ -107,3 +107,9 @@ def lowering_error(error: Exception, program: str, locations: SourceLocations) -
     first = text.split("\n")[0].removeprefix("Failed getting HLO text: '")
     listing = "; ".join(locations.describe(node) for node in nodes)
     return ValueError(f"`{program}` cannot be compiled for the device{f': {listing}' if listing else ''}: {first}")
+
+
+def native_error(error: Any) -> Exception:
+    """The TensorFlow exception for a _native.StatusError."""
+    code, message = error.args
+    return tf.errors.exception_type_from_error_code(code)(None, None, message)

@@ -19,10 +19,9 @@ from tensorflow.compiler.xla import xla_data_pb2
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.eager import context, wrap_function
-from tensorflow.python.eager.polymorphic_function import polymorphic_function as def_function
+from tensorflow.python.eager.polymorphic_function import polymorphic_function
 from tensorflow.python.framework import convert_to_constants
 from tensorflow.python.grappler import tf_optimizer
-from tensorflow.python.training.saver import export_meta_graph
 
 from tensorflow_ipu.batch_norm_folding import fold_batch_norm
 from tensorflow_ipu.errors import SourceLocations, lowering_error
@@ -79,16 +78,29 @@ def trace(function: Callable, signature: Sequence[tf.TensorSpec], name: str) -> 
                 f"Parameter {position} ('{spec.name or ''}') of `{name}` has the dynamic shape {spec.shape}: the device "
                 "needs every dimension to be known when the model is exported."
             )
-    if not isinstance(function, def_function.Function):
-        function = tf.function(function)
-    concrete = function.get_concrete_function(*signature)
-    structure = concrete.structured_outputs
+    concrete = concrete_function(function, signature, name)
+    return TracedFunction(name, concrete, None, (), SourceLocations(concrete.graph))
+
+
+def concrete_function(function: Callable, signature: Sequence[tf.TensorSpec], name: str) -> Any:
+    """Traces a Python function or tf.function with another signature than its own, if need be.
+
+    Raises:
+      ValueError: the function returns nothing.
+      TypeError: the function returns something that is no tensor.
+    """
+    autograph = True
+    if isinstance(function, polymorphic_function.Function):
+        function, autograph = function.python_function, function._autograph
+    # Names are not part of what is traced; two parameters may have the same one.
+    specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in signature]
+    concrete = tf.function(function, autograph=autograph).get_concrete_function(*specs)
     if not concrete.outputs:
         raise ValueError(f"`{name}` returns no tensor.")
-    for result in tf.nest.flatten(structure):
+    for result in tf.nest.flatten(concrete.structured_outputs):
         if not isinstance(result, tf.Tensor):
             raise TypeError(f"`{name}` must return tensors, but it returns a {type(result).__name__}.")
-    return TracedFunction(name, concrete, None, (), SourceLocations(concrete.graph))
+    return concrete
 
 
 def freeze(function: TracedFunction, freeze_variables: bool = True) -> TracedFunction:
@@ -111,6 +123,8 @@ def freeze_concrete(concrete: Any, freeze_variables: bool = True) -> tuple[Any, 
     other than variables, and handles of the variables when these are not frozen. The copy calls nothing that changes
     later.
     """
+    # A table's initialiser is no part of the function; freezing would stumble over it.
+    concrete.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     handles = {id(variable.handle) for variable in concrete.graph.variables}
     skipped = [
         name.name.split(":")[0]
@@ -133,10 +147,8 @@ def fold(function: TracedFunction) -> TracedFunction:
     frozen = function.frozen
     inputs = [tensor.name for tensor in frozen.inputs]
     outputs = [tensor.name for tensor in frozen.outputs]
-    meta_graph = export_meta_graph(graph_def=frozen.graph.as_graph_def(), graph=frozen.graph)
-    fetched = meta_graph_pb2.CollectionDef()
-    fetched.node_list.value.extend([*inputs, *outputs])
-    meta_graph.collection_def["train_op"].CopyFrom(fetched)
+    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=frozen.graph.as_graph_def())
+    meta_graph.collection_def["train_op"].node_list.value.extend([*inputs, *outputs])
     config = config_pb2.ConfigProto()
     # Nothing but constant folding: other optimisers make operations that only TensorFlow's own CPU kernels know.
     config.graph_options.rewrite_options.optimizers.append("constfold")

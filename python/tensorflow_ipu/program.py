@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import tensorflow as tf
 
+from tensorflow_ipu.errors import native_error
+
 DEFAULT_TIMEOUT_US = 5000
 DEFAULT_TARGET_CPU = "x86-64-v3"
 
@@ -163,7 +165,6 @@ def compile_program(program: Program, path: str, progress: Callable[[str, float]
     try:
         _native.compile(header_json(program), [stage.hlo for stage in program.stages], path, progress=progress)
     except _native.StatusError as error:
-        code, message = error.args[0], error.args[1]
-        if code == tf.errors.INVALID_ARGUMENT:
-            raise ValueError(message) from None
-        raise tf.errors.exception_type_from_error_code(code)(None, None, message) from None
+        if error.args[0] == tf.errors.INVALID_ARGUMENT:
+            raise ValueError(error.args[1]) from None
+        raise native_error(error) from None

@@ -1,0 +1,54 @@
+"""Export precompiled IPU models for TensorFlow Serving, and run them.
+
+The modules are also importable as `tensorflow.python.ipu` and, for Keras, as `keras.ipu`. They are loaded when they
+are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from types import ModuleType
+
+from tensorflow_ipu import module_alias
+from tensorflow_ipu.keras import install_import_hook
+
+_MODULES = (
+    "application_compile_op",
+    "config",
+    "embedded_runtime",
+    "ipu_compiler",
+    "ipu_infeed_queue",
+    "ipu_outfeed_queue",
+    "ipu_strategy",
+    "keras",
+    "loops",
+    "ops",
+    "pipelining_ops",
+    "scopes",
+    "serving",
+    "utils",
+)
+
+__all__ = ["register_alias", *_MODULES]  # noqa: PLE0604
+
+try:
+    __version__ = importlib.metadata.version("tensorflow-ipu")
+except importlib.metadata.PackageNotFoundError:  # used from the source tree
+    __version__ = "0+source"
+
+register_alias = module_alias.register_alias
+
+# `ops` is the folder in which TensorFlow programs expect some of the modules.
+register_alias(f"{__name__}.ops")
+install_import_hook()
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

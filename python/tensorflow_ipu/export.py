@@ -1,0 +1,381 @@
+"""The way of a model from Python functions to a SavedModel with an executable, as a straight line:
+
+signature -> trace and freeze -> fold -> lower each stage to HLO -> compile to an executable -> SavedModel -> the
+function returned to the user.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from tensorflow_ipu.config import export_target
+from tensorflow_ipu.host_steps import HostStep, host_step
+from tensorflow_ipu.lowering import LoweredFunction, fold, freeze, lower, trace
+from tensorflow_ipu.program import (
+    DEFAULT_TARGET_CPU,
+    DEFAULT_TIMEOUT_US,
+    DeviceTarget,
+    Program,
+    Source,
+    Stage,
+    ValueRef,
+    compile_program,
+)
+from tensorflow_ipu.progress import ProgressCallback, part_of, resolve_progress
+from tensorflow_ipu.saved_model import EXECUTABLE_NAME, ServedProgram, write_saved_model
+from tensorflow_ipu.signatures import (
+    check_input_dataset,
+    check_output_names,
+    check_step_boundary,
+    deduce_signature,
+    resolve_output_names,
+)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Arguments that all exports share.
+
+    timeout_us: microseconds without a further batch after which a dummy batch pushes real ones through a device that
+      holds them back.
+    dynamic_batch: the leading dimension of every input and output counts rows that do not depend on each other; the
+      SavedModel takes any number of rows, and the device works on as many at a time as the signature says.
+    replicas: emulated devices that run the program behind one queue.
+    target_cpu: name of the CPU, as LLVM knows it, that code is generated for.
+    progress: see tensorflow_ipu.progress.resolve_progress().
+    """
+
+    purge_export_dir: bool = False
+    timeout_us: int = DEFAULT_TIMEOUT_US
+    dynamic_batch: bool = False
+    replicas: int = 1
+    target_cpu: str = DEFAULT_TARGET_CPU
+    progress: ProgressCallback | bool | None = None
+
+    def check(self) -> None:
+        """Raises TypeError or ValueError."""
+        _check_positive("timeout_us", self.timeout_us)
+        _check_positive("replicas", self.replicas)
+        if not isinstance(self.target_cpu, str) or not self.target_cpu:
+            raise TypeError(f"`target_cpu` must be the name of a CPU, not {self.target_cpu!r}.")
+
+
+@dataclass(frozen=True)
+class HostStepArguments:
+    """A pre- or postprocessing step as the user gave it."""
+
+    function: Callable | None
+    signature: Any
+
+
+@dataclass(frozen=True)
+class ProgramOptions:
+    """What is particular to a pipeline; the defaults are those of a single step."""
+
+    iterations: int
+    name: str
+    device_mapping: Sequence[int] = (0,)
+    num_ipus: int = 1
+    schedule: str = "GROUPED"
+    hold: int = 0
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def export_stages(
+    stages: Sequence[Callable],
+    stage_names: Sequence[str],
+    export_dir: str,
+    program_options: ProgramOptions,
+    *,
+    signature: Any = None,
+    input_dataset: Any = None,
+    output_names: Any = None,
+    preprocessing: HostStepArguments | None = None,
+    postprocessing: HostStepArguments | None = None,
+    leading_constants: Sequence[Any] = (),
+    options: ExportOptions | None = None,
+) -> Any:
+    """Exports a program of one or several stages.
+
+    Args:
+      stages: functions of tensors; the first takes the feeds, each other one the results of the stage before it.
+      stage_names: what to call them in messages.
+      signature: list or tuple of TensorSpec for the first stage, or None.
+      leading_constants: passed to the first stage ahead of the feeds.
+      The others: see tensorflow_ipu.serving.
+
+    Returns:
+      A tf.function from the SavedModel's inputs to its outputs, which runs the executable in this process.
+    """
+    options = options or ExportOptions()
+    options.check()
+    _check_positive("iterations", program_options.iterations)
+    progress = resolve_progress(options.progress)
+    export_dir = check_export_dir(export_dir, options.purge_export_dir)
+    names = check_output_names(output_names)
+    check_input_dataset(input_dataset)
+
+    progress("reading signatures", 0.0)
+    before = preprocessing if preprocessing is not None and preprocessing.function is not None else None
+    after = postprocessing if postprocessing is not None and postprocessing.function is not None else None
+    feeds = deduce_signature(
+        stages[0],
+        stage_names[0],
+        signature,
+        "predict_step_signature",
+        None if before else input_dataset,
+        len(leading_constants),
+    )
+    batch = _batch_of(feeds, stage_names[0]) if options.dynamic_batch else None
+    host_before = _trace_preprocessing(before, input_dataset, batch) if before else None
+    if host_before is not None:
+        check_step_boundary("preprocessing_step", host_before.results, stage_names[0], feeds)
+
+    lowered = _lower_stages(
+        stages, stage_names, feeds, leading_constants, part_of(progress, 0.05, 0.35)
+    )
+    results = [tf.TensorSpec(spec.shape, spec.dtype) for spec in lowered[-1].results]
+    if batch is not None:
+        _check_rows(results, batch, stage_names[-1])
+        results = [_with_any_rows(spec) for spec in results]
+    host_after = _trace_postprocessing(after, batch) if after else None
+    if host_after is not None:
+        check_step_boundary(stage_names[-1], results, "postprocessing_step", host_after.parameters)
+    output_count = len(host_after.results if host_after is not None else results)
+    names = resolve_output_names(names, output_count)
+
+    inputs = list(host_before.parameters) if host_before is not None else feeds
+    if host_before is None and batch is not None:
+        inputs = [_with_any_rows(spec) for spec in feeds]
+    program = _make_program(lowered, stage_names, feeds, program_options, options)
+    with tempfile.TemporaryDirectory(
+        prefix=".export-", dir=_existing_parent(export_dir)
+    ) as workspace:
+        executable = os.path.join(workspace, EXECUTABLE_NAME)
+        compile_program(program, executable, part_of(progress, 0.35, 0.9))
+        progress("writing the SavedModel", 0.9)
+        served = ServedProgram(
+            engine_name=engine_name(program.name, executable),
+            timeout_us=options.timeout_us,
+            inputs=inputs,
+            results=results,
+            output_names=names,
+            preprocessing=host_before,
+            postprocessing=host_after,
+        )
+        written = os.path.join(workspace, "saved_model")
+        write_saved_model(served, executable, written)
+        os.remove(executable)
+        replace_directory(written, export_dir)
+    progress("done", 1.0)
+    return runtime_function(served, os.path.join(export_dir, "assets", EXECUTABLE_NAME))
+
+
+def engine_name(program_name: str, executable: str) -> str:
+    """Unique for the executable's contents, and readable."""
+    from tensorflow_ipu import _native
+
+    return f"{program_name}_{_native.digest(executable)[:16]}"
+
+
+def runtime_function(program: ServedProgram, executable: str) -> Any:
+    """A tf.function that runs the executable in this process. Its engine is started now and lives as long as it."""
+    raise NotImplementedError
+
+
+def check_export_dir(export_dir: Any, purge_export_dir: bool) -> str:
+    """The folder's absolute path.
+
+    Raises:
+      TypeError: it is no path.
+      ValueError: it is a file, or holds files that are not to be purged.
+    """
+    if not isinstance(export_dir, (str, os.PathLike)):
+        raise TypeError(f"`export_dir` must be a path, but a {type(export_dir).__name__} was given.")
+    path = os.path.abspath(os.path.expanduser(os.fspath(export_dir)))
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ValueError(f"The export directory {path} is a file.")
+    if os.path.isdir(path) and os.listdir(path) and not purge_export_dir:
+        raise ValueError(
+            f"The export directory {path} is not empty. Choose another one, or pass purge_export_dir=True to replace "
+            "what is in it."
+        )
+    return path
+
+
+def replace_directory(source: str, target: str) -> None:
+    """Moves `source` to `target`. What was in `target` is deleted only after the new contents are complete."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    retired = None
+    if os.path.isdir(target) and os.listdir(target):
+        retired = tempfile.mkdtemp(prefix=".purged-", dir=os.path.dirname(target))
+        os.rename(target, os.path.join(retired, "old"))
+    os.rename(source, target)
+    if retired is not None:
+        shutil.rmtree(retired)
+
+
+def program_name(function: Any, default: str) -> str:
+    """A name for people and for the engine, of letters that are allowed in an attribute of an op."""
+    name = getattr(getattr(function, "python_function", function), "__name__", "") or default
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_") or default
+
+
+def _check_positive(argument: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{argument}` must be an integer, but a {type(value).__name__} was given.")
+    if value < 1:
+        raise ValueError(f"`{argument}` must be at least 1, but is {value}.")
+
+
+def _existing_parent(path: str) -> str:
+    """The nearest folder above that exists: on the file system that `path` will be on."""
+    parent = os.path.dirname(path)
+    while not os.path.isdir(parent):
+        parent = os.path.dirname(parent)
+    return parent
+
+
+def _trace_preprocessing(step: HostStepArguments, input_dataset: Any, batch: int | None) -> HostStep:
+    assert step.function is not None
+    signature = deduce_signature(
+        step.function, "preprocessing_step", step.signature, "preprocessing_step_signature", input_dataset
+    )
+    return host_step(step.function, "preprocessing_step", _rows_relaxed(signature, batch))
+
+
+def _trace_postprocessing(step: HostStepArguments, batch: int | None) -> HostStep:
+    assert step.function is not None
+    signature = deduce_signature(
+        step.function, "postprocessing_step", step.signature, "postprocessing_step_signature"
+    )
+    return host_step(step.function, "postprocessing_step", _rows_relaxed(signature, batch))
+
+
+def _lower_stages(
+    stages: Sequence[Callable],
+    stage_names: Sequence[str],
+    feeds: Sequence[tf.TensorSpec],
+    constants: Sequence[Any],
+    progress: ProgressCallback,
+) -> list[LoweredFunction]:
+    lowered: list[LoweredFunction] = []
+    for position, (stage, name) in enumerate(zip(stages, stage_names, strict=True)):
+        progress(f"tracing {name}", position / len(stages))
+        if position == 0:
+            taken = list(feeds)
+            function = _bind(stage, constants) if constants else stage
+        else:
+            taken = list(lowered[-1].results)
+            own = getattr(stage, "input_signature", None)
+            if own is not None:
+                check_step_boundary(stage_names[position - 1], taken, name, list(own))
+            function = stage
+        traced = freeze(trace(function, taken, name))
+        progress(f"lowering {name}", (position + 0.5) / len(stages))
+        lowered.append(lower(fold(traced)))
+    return lowered
+
+
+def _bind(stage: Callable, constants: Sequence[Any]) -> Callable:
+    def bound(*feeds: tf.Tensor) -> Any:
+        return stage(*(tf.convert_to_tensor(constant) for constant in constants), *feeds)
+
+    return bound
+
+
+def _make_program(
+    lowered: Sequence[LoweredFunction],
+    stage_names: Sequence[str],
+    feeds: Sequence[tf.TensorSpec],
+    program_options: ProgramOptions,
+    options: ExportOptions,
+) -> Program:
+    target = export_target()
+    stages = []
+    for position, (function, name) in enumerate(zip(lowered, stage_names, strict=True)):
+        source = Source.INFEED if position == 0 else Source.STAGE_RESULT
+        stages.append(
+            Stage(
+                name=name,
+                ipu=program_options.device_mapping[position],
+                hlo=function.hlo,
+                arguments=[
+                    ValueRef(source, index, max(position - 1, 0)) for index in range(len(function.inputs))
+                ],
+            )
+        )
+    last = len(stages) - 1
+    results = range(len(lowered[-1].results))
+    return Program(
+        name=program_options.name,
+        stages=stages,
+        infeeds=feeds,
+        outfeed_names=[f"output_{index}" for index in results],
+        outfeed_values=[ValueRef(Source.STAGE_RESULT, index, last) for index in results],
+        iterations=program_options.iterations,
+        schedule=program_options.schedule,
+        hold=program_options.hold or target.io_tiles_hold,
+        timeout_us=options.timeout_us,
+        dynamic_batch=options.dynamic_batch,
+        replicas=options.replicas,
+        target=DeviceTarget(
+            architecture=target.architecture,
+            num_ipus=program_options.num_ipus,
+            tiles_per_ipu=target.tiles_per_ipu,
+            memory_per_tile=target.memory_per_tile,
+            cpu=options.target_cpu,
+            remote_buffers=target.remote_buffers,
+        ),
+        floating_point={"inv": target.inv, "div0": target.div0, "oflo": target.oflo},
+        options={**target.options, **program_options.options},
+    )
+
+
+# Row batching
+
+
+def _batch_of(feeds: Sequence[tf.TensorSpec], name: str) -> int:
+    """The number of rows that the device works on at a time."""
+    for spec in feeds:
+        if spec.shape.rank is None or spec.shape.rank < 1 or spec.shape[0] is None:
+            raise ValueError(
+                f"dynamic_batch: input '{spec.name}' of `{name}` has the shape {spec.shape}, but must have a leading "
+                "dimension of known size, which is how many rows the device works on at a time."
+            )
+    batches = {spec.shape[0] for spec in feeds}
+    if len(batches) > 1:
+        listing = ", ".join(f"'{spec.name}' {spec.shape}" for spec in feeds)
+        raise ValueError(
+            f"dynamic_batch: the inputs of `{name}` must have the same leading dimension, but they are {listing}."
+        )
+    return batches.pop()
+
+
+def _check_rows(results: Sequence[tf.TensorSpec], batch: int, name: str) -> None:
+    for position, spec in enumerate(results):
+        if spec.shape.rank < 1 or spec.shape[0] != batch:
+            raise ValueError(
+                f"dynamic_batch: result {position} of `{name}` has the shape {spec.shape}, but its leading dimension "
+                f"must be that of the inputs ({batch}): each row of a result must come from the same row of the inputs."
+            )
+
+
+def _with_any_rows(spec: tf.TensorSpec) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name)
+
+
+def _rows_relaxed(signature: Sequence[tf.TensorSpec], batch: int | None) -> list[tf.TensorSpec]:
+    """Leaves the number of rows open where the signature gives that of the device."""
+    return [
+        _with_any_rows(spec) if batch is not None and spec.shape.rank and spec.shape[0] == batch else spec
+        for spec in signature
+    ]
