@@ -31,6 +31,7 @@ struct SignatureTensor {
 
 struct Signature {
   std::string name;
+  int index = 0;  // position in the servable's signatures()
   std::string method_name;
   std::vector<SignatureTensor> inputs;   // ordered by alias
   std::vector<SignatureTensor> outputs;  // ordered by alias
