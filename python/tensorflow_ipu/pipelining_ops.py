@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PipelineSchedule", "PipelineStageOptions"]
+from tensorflow_ipu.config import export_target
+
+__all__ = ["PipelineLayout", "PipelineSchedule", "PipelineStageOptions", "pipeline_layout"]
 
 
 class PipelineSchedule(enum.IntEnum):
@@ -65,3 +69,87 @@ def _checked_options(name: str, options: Any) -> dict[str, str]:
             f"PipelineStageOptions.{name} must be a dictionary, but a {type(options).__name__} was given."
         )
     return {str(key): str(value) for key, value in options.items()}
+
+
+@dataclass(frozen=True)
+class PipelineLayout:
+    """Where the stages of a pipeline are and how they take turns.
+
+    hold: further batches that must enter before the device gives up a batch's results.
+    options: the stages' options as text, for people who inspect an executable.
+    """
+
+    device_mapping: Sequence[int]
+    num_ipus: int
+    schedule: PipelineSchedule
+    hold: int
+    options: Mapping[str, str]
+
+
+def pipeline_layout(
+    stages: int,
+    device_mapping: Sequence[int] | None = None,
+    pipeline_schedule: PipelineSchedule | None = None,
+    stage_options: Sequence[PipelineStageOptions] | None = None,
+    options_argument: str = "forward_propagation_stages_poplar_options",
+) -> PipelineLayout:
+    """Checks the arguments that lay out a pipeline against each other and against the configuration in force.
+
+    Args:
+      stages: how many there are.
+      device_mapping: the IPU of each stage; None for stage k on IPU k.
+      pipeline_schedule: None for Grouped.
+      stage_options: options of each stage; None for none.
+      options_argument: what the caller's `stage_options` are called, for messages.
+
+    Raises:
+      TypeError: an argument is of a wrong type.
+      ValueError: fewer than two stages; a list has not one entry a stage; an IPU is not configured.
+    """
+    if stages < 2:
+        raise ValueError(f"A pipeline requires at least two computational stages, but {stages} was given.")
+    if pipeline_schedule is None:
+        pipeline_schedule = PipelineSchedule.Grouped
+    if not isinstance(pipeline_schedule, PipelineSchedule):
+        raise TypeError(f"`pipeline_schedule` must be a PipelineSchedule, not {pipeline_schedule!r}.")
+    mapping = list(range(stages)) if device_mapping is None else device_mapping
+    if not isinstance(mapping, (list, tuple)) or not all(
+        isinstance(ipu, int) and not isinstance(ipu, bool) for ipu in mapping
+    ):
+        raise TypeError(f"`device_mapping` must be a list or tuple of ints, not {device_mapping!r}.")
+    if len(mapping) != stages:
+        raise ValueError(
+            f"Each stage must be mapped to an IPU: `device_mapping` has {len(mapping)} entries, but there are"
+            f" {stages} stages."
+        )
+    configured = export_target().num_ipus
+    outside = sorted({ipu for ipu in mapping if not 0 <= ipu < configured})
+    if outside:
+        what = "`device_mapping`" if device_mapping is not None else "A pipeline with one stage an IPU"
+        raise ValueError(
+            f"{what} names the IPUs {outside}, but the number of configured IPUs is {configured}"
+            f" (from 0). Set `IPUConfig.auto_select_ipus` to {max(mapping) + 1} and call"
+            " `configure_ipu_system()`, or map several stages to one IPU."
+        )
+    return PipelineLayout(
+        device_mapping=[int(ipu) for ipu in mapping],
+        num_ipus=max(mapping) + 1,
+        schedule=pipeline_schedule,
+        hold=0 if pipeline_schedule is PipelineSchedule.Sequential else stages - 1,
+        options=_stage_options_text(stages, stage_options, options_argument),
+    )
+
+
+def _stage_options_text(stages: int, options: Any, argument: str) -> dict[str, str]:
+    if options is None:
+        return {}
+    if not isinstance(options, (list, tuple)) or not all(
+        isinstance(item, PipelineStageOptions) for item in options
+    ):
+        raise TypeError(f"`{argument}` must be a list or tuple of PipelineStageOptions, not {options!r}.")
+    if len(options) != stages:
+        raise ValueError(
+            f"`{argument}` must have one PipelineStageOptions a stage: {len(options)} were given, but there"
+            f" are {stages} stages."
+        )
+    return {f"stage_{number}": json.dumps(item.to_dict()) for number, item in enumerate(options)}

@@ -1,0 +1,160 @@
+"""Takes a traced graph apart into pipeline stages, by the stage its operations carry.
+
+An operation without a stage of its own belongs to the latest stage it takes anything from. One that takes
+nothing from any stage (a constant, a variable's value, arithmetic on the inputs) becomes part of each stage
+that needs it, unless repeating it could give something else; then it belongs to stage 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework import importer, ops
+
+from tensorflow_ipu.keras.layer_calls import STAGE_ATTRIBUTE
+
+_READS = frozenset(["ReadVariableOp", "VarHandleOp", "ResourceGather", "ResourceGatherNd", "Placeholder"])
+
+
+def split(graph: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Callable[..., Any]]:
+    """Splits a FuncGraph into functions that are called one after the other.
+
+    Args:
+      graph: the graph. Its captures (variables, constants) may be used by any stage.
+      inputs: the placeholders that are fed.
+      outputs: the tensors that are wanted.
+
+    Returns:
+      A function for each stage, traceable again. The first takes `inputs`, each other one what the one before
+      it returns, and the last returns `outputs`. What a later stage needs is passed through those in between.
+
+    Raises:
+      ValueError: stages are missing in between, or an operation takes something from a later stage.
+    """
+    stage_of = _assign(graph, inputs)
+    count = 1 + max((stage for stage in stage_of.values() if stage is not None), default=0)
+    missing = sorted(set(range(count)) - set(stage_of.values()))
+    if missing:
+        raise ValueError(
+            "Pipeline stage assignments must start at 0 and be strictly increasing. The highest assignment is"
+            f" stage {count - 1}, however the preceding stages {missing} had no assignments."
+        )
+
+    # From the last stage back: what a stage must return is what those behind it take.
+    wanted = list(outputs)
+    functions = []
+    for stage in reversed(range(count)):
+        taken, inside = _needs(stage, wanted, stage_of, {id(tensor) for tensor in inputs})
+        if stage == 0:
+            taken = list(inputs)
+        functions.append(_copier(graph, taken, wanted, inside))
+        wanted = taken
+    return functions[::-1]
+
+
+def has_stages(graph: Any) -> bool:
+    """Whether any operation of the graph carries a stage."""
+    return any(_marked(operation) is not None for operation in graph.get_operations())
+
+
+def _assign(graph: Any, inputs: Sequence[Any]) -> dict[str, int | None]:
+    """The stage of each operation; None for those that become part of each stage that needs them."""
+    fed = {tensor.op.name for tensor in inputs}
+    stage_of: dict[str, int | None] = {}
+    for operation in graph.get_operations():
+        earlier = [(stage_of.get(tensor.op.name), tensor.op) for tensor in operation.inputs]
+        latest = max((stage for stage, _ in earlier if stage is not None), default=None)
+        own = _marked(operation)
+        if operation.name in fed or operation.type in _READS or operation.type == "Const":
+            stage_of[operation.name] = None
+        elif own is not None:
+            if latest is not None and latest > own:
+                source = next(source for stage, source in earlier if stage == latest)
+                raise ValueError(
+                    f"Operation '{operation.name}' in pipeline stage {own} takes the result of"
+                    f" '{source.name}', which"
+                    f" is in pipeline stage {latest}: a stage can only use results of earlier ones."
+                )
+            stage_of[operation.name] = own
+        elif latest is not None:
+            stage_of[operation.name] = latest
+        else:
+            stage_of[operation.name] = 0 if operation._is_stateful else None
+    return stage_of
+
+
+def _marked(operation: Any) -> int | None:
+    try:
+        return int(operation.get_attr(STAGE_ATTRIBUTE))
+    except ValueError:
+        return None
+
+
+def _needs(
+    stage: int, wanted: Sequence[Any], stage_of: dict[str, int | None], fed: set[int]
+) -> tuple[list[Any], set[str]]:
+    """The tensors from outside that a stage takes, each once, and the names of the operations inside it."""
+    taken: dict[int, Any] = {}
+    inside: set[str] = set()
+    waiting = list(reversed(wanted))
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in fed or stage_of[tensor.op.name] not in (stage, None):
+            taken.setdefault(id(tensor), tensor)
+        elif tensor.op.name not in inside:
+            inside.add(tensor.op.name)
+            waiting.extend(reversed(tensor.op.inputs))
+    return list(taken.values()), inside
+
+
+def _copier(
+    graph: Any, arguments: Sequence[Any], results: Sequence[Any], inside: set[str]
+) -> Callable[..., Any]:
+    """A function that computes `results` from `arguments` by a copy of the operations named in `inside`."""
+    # Placeholders that stand for what the graph captured, and what that is.
+    captured = {inner.op.name: outer for outer, inner in graph.captures}
+    variables = {id(variable.handle): variable for variable in graph.variables}
+
+    @tf.autograph.experimental.do_not_convert
+    def stage(*values: Any) -> list[Any]:
+        here = ops.get_default_graph()
+        definition = graph.as_graph_def()
+        nodes = [node for node in definition.node if node.name in inside and node.name not in captured]
+        del definition.node[:]
+        for node in nodes:
+            data = [name for name in node.input if not name.startswith("^")]
+            control = [name for name in node.input if name.startswith("^") and name[1:] in inside]
+            del node.input[:]
+            node.input.extend(data + control)
+            node.attr.pop("_class", None)  # may name an operation of another stage
+        definition.node.extend(nodes)
+
+        used = {name if ":" in name else f"{name}:0" for node in nodes for name in node.input}
+        given = {tensor.name: value for tensor, value in zip(arguments, values, strict=True)}
+        for name in inside & set(captured):
+            outer = captured[name]
+            variable = variables.get(id(outer))
+            if variable is not None:
+                here.watch_variable(variable)
+            given[f"{name}:0"] = here.capture(outer)
+        made = [tensor.name for tensor in results if tensor.name not in given]
+        copies = dict(
+            zip(
+                made,
+                importer.import_graph_def(
+                    definition,
+                    input_map={name: value for name, value in given.items() if name in used},
+                    return_elements=made,
+                    name="",
+                ),
+                strict=True,
+            )
+        )
+        return [
+            copies[tensor.name] if tensor.name in copies else tf.identity(given[tensor.name])
+            for tensor in results
+        ]
+
+    return stage
