@@ -178,7 +178,7 @@ struct PredictJob {
 };
 
 void HandlePredict(const RpcServices& services, RpcCall* call) {
-  PredictJob job{InferenceCall(services, "Predict", call)};
+  PredictJob job{InferenceCall(services, "Predict", call), nullptr, {}, {}};
   PredictCall request;
   if (absl::Status status = ParsePredictRequest(call->request(), &request); !status.ok()) {
     return job.frame.Finish(status, request.model.name);
