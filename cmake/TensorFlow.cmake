@@ -29,7 +29,7 @@ target_include_directories(
   tensorflow_headers SYSTEM
   INTERFACE ${TENSORFLOW_DIR}/include ${TENSORFLOW_DIR}/include/external/highwayhash
             ${TENSORFLOW_DIR}/include/external/farmhash_archive/src ${TENSORFLOW_DIR}/include/external/XNNPACK)
-target_compile_options(tensorflow_headers INTERFACE -fno-gnu-unique)
+target_compile_options(tensorflow_headers INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
 # NDEBUG is part of TensorFlow's ABI: tsl::AsyncValue has another layout without it.
 target_compile_definitions(tensorflow_headers INTERFACE NDEBUG _GLIBCXX_USE_CXX11_ABI=1 EIGEN_MAX_ALIGN_BYTES=64)
 add_library(TensorFlow::headers ALIAS tensorflow_headers)

@@ -68,12 +68,11 @@ void Use(const Executable& executable) {
         std::abort();
     }
   };
-  std::size_t total = 0;
   for (int i = 0; i < header.stages_size(); ++i) {
     Demand(header.stages(i).ipu() < header.target().num_ipus());
     for (const ValueRef& ref : header.stages(i).arguments()) {
       Demand(ref.source() != ValueRef::STAGE_RESULT || ref.stage() < static_cast<std::uint32_t>(i));
-      total += *TensorSize(spec(ref));
+      Demand(TensorSize(spec(ref)).ok());
     }
     Demand(!executable.blob(header.stages(i).code()).empty());
   }
