@@ -9,7 +9,9 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "serving/api/call_observer.h"
 #include "serving/api/call_pool.h"
+#include "serving/api/inference.h"
 #include "serving/core/servable_directory.h"
 #include "serving/rest/http.h"
 
@@ -22,6 +24,8 @@ struct RestPage {
 };
 
 struct RestOptions {
+  InferenceOptions inference;        // tensor_content does not matter here
+  CallObserver* observer = nullptr;  // may be null; outlives the handler
   // How long a call may take until it is answered with 504.
   absl::Duration timeout = absl::Seconds(30);
   // Adds the CORS headers that let browsers of any origin call, and answers preflight requests.
@@ -34,6 +38,10 @@ struct RestOptions {
   std::map<std::string, RestPage> pages;
 };
 
+// Calls of signatures that are expected to be short run on the thread that brought them, others on the pool.
+// Errors are {"error": "..."} with the HTTP status that their code maps to: 400 for what the client did wrong, 404 for models
+// and versions that are not served, 405 for a known path with a wrong method, 429 when the pool's queue is full, 499 when the
+// client is gone, 501, 503 and 504 for Unimplemented, Unavailable and DeadlineExceeded, else 500.
 // Thread-safe. The directory and the pool outlive it, and it outlives every exchange it was given.
 class RestHandler {
  public:

@@ -1,0 +1,103 @@
+#include "serving/rest/rest_route.h"
+
+#include <cstdint>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace tfipu::serving {
+namespace {
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// Takes the next piece off a path, up to '/'.
+absl::string_view NextPiece(absl::string_view* path) {
+  const std::size_t slash = path->find('/');
+  const absl::string_view piece = path->substr(0, slash);
+  *path = slash == absl::string_view::npos ? absl::string_view() : path->substr(slash + 1);
+  return piece;
+}
+
+}  // namespace
+
+std::string PathOf(absl::string_view target) {
+  if (!absl::StartsWith(target, "/")) {
+    const std::size_t scheme = target.find("://");
+    if (scheme != absl::string_view::npos) {
+      const std::size_t slash = target.find('/', scheme + 3);
+      target = slash == absl::string_view::npos ? "/" : target.substr(slash);
+    }
+  }
+  target = target.substr(0, target.find_first_of("?#"));
+  std::string path(target);
+  if (target.find('%') == absl::string_view::npos) return path;
+  path.clear();
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    if (target[i] == '%' && i + 2 < target.size()) {
+      const int high = HexDigit(target[i + 1]);
+      const int low = HexDigit(target[i + 2]);
+      if (high >= 0 && low >= 0) {
+        path.push_back(static_cast<char>(high * 16 + low));
+        i += 2;
+        continue;
+      }
+    }
+    path.push_back(target[i]);
+  }
+  return path;
+}
+
+absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
+  if (!absl::StartsWithIgnoreCase(path, "/v1/")) {
+    return absl::NotFoundError(absl::StrCat("Not found: ", path));
+  }
+  const absl::Status malformed = absl::InvalidArgumentError(absl::StrCat("Malformed request: ", path));
+  absl::string_view rest = path.substr(4);
+  if (absl::EqualsIgnoreCase(rest, "models")) return absl::InvalidArgumentError("Missing model name in request.");
+  if (!absl::EqualsIgnoreCase(NextPiece(&rest), "models") || rest.empty() || rest.back() == '/') return malformed;
+  const std::size_t colon = rest.find(':');
+  const absl::string_view verb = colon == absl::string_view::npos ? absl::string_view() : rest.substr(colon + 1);
+  rest = rest.substr(0, colon);
+  if (colon == absl::string_view::npos) {
+    route->call = RestCall::kStatus;
+  } else if (absl::EqualsIgnoreCase(verb, "predict")) {
+    route->call = RestCall::kPredict;
+  } else if (absl::EqualsIgnoreCase(verb, "classify")) {
+    route->call = RestCall::kClassify;
+  } else if (absl::EqualsIgnoreCase(verb, "regress")) {
+    route->call = RestCall::kRegress;
+  } else {
+    return malformed;
+  }
+  const absl::string_view name = NextPiece(&rest);
+  if (name.empty()) return malformed;
+  route->model.name = std::string(name);
+  if (rest.empty()) return absl::OkStatus();
+  absl::string_view word = NextPiece(&rest);
+  const bool versions = absl::EqualsIgnoreCase(word, "versions");
+  if (versions || absl::EqualsIgnoreCase(word, "labels")) {
+    const absl::string_view value = NextPiece(&rest);
+    if (value.empty()) return malformed;
+    if (versions) {
+      std::int64_t version = 0;
+      if (!absl::ascii_isdigit(value.front()) || !absl::SimpleAtoi(value, &version)) return malformed;
+      route->model.version = version;
+    } else {
+      route->model.label = std::string(value);
+    }
+    if (rest.empty()) return absl::OkStatus();
+    word = NextPiece(&rest);
+  }
+  if (!absl::EqualsIgnoreCase(word, "metadata") || !rest.empty() || route->call != RestCall::kStatus) return malformed;
+  route->call = RestCall::kMetadata;
+  return absl::OkStatus();
+}
+
+}  // namespace tfipu::serving

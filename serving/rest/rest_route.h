@@ -1,0 +1,29 @@
+// What a REST path asks for.
+#ifndef SERVING_REST_REST_ROUTE_H_
+#define SERVING_REST_REST_ROUTE_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "serving/core/servable_directory.h"
+
+namespace tfipu::serving {
+
+enum class RestCall { kStatus, kMetadata, kPredict, kClassify, kRegress };
+
+struct RestRoute {
+  RestCall call = RestCall::kStatus;
+  ModelSpec model;
+};
+
+// The path of a request target: without query and origin, percent-decoded. Escapes that are none stay as they are.
+std::string PathOf(absl::string_view target);
+
+// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata], fixed words in any case. NotFound for what
+// lies outside /v1/, InvalidArgument for what lies inside and is none of these.
+absl::Status ParseRoute(absl::string_view path, RestRoute* route);
+
+}  // namespace tfipu::serving
+
+#endif  // SERVING_REST_REST_ROUTE_H_
