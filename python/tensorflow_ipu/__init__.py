@@ -1,7 +1,7 @@
 """Export precompiled IPU models for TensorFlow Serving, and run them.
 
-The modules are also importable as `tensorflow.python.ipu` and, for Keras, as `keras.ipu`. They are loaded when they
-are first used.
+The modules are also importable as `tensorflow.python.ipu` and, for Keras, as `keras.ipu`. They are loaded
+when they are first used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MODULES = (
     "utils",
 )
 
-__all__ = ["register_alias", *_MODULES]  # noqa: PLE0604
+__all__ = ["register_alias", *_MODULES]
 
 try:
     __version__ = importlib.metadata.version("tensorflow-ipu")

@@ -1,8 +1,8 @@
 """Moves per-channel scales and offsets into the weights of the convolution or matrix product before them.
 
-What a network does behind a convolution with constants of one value per channel (its bias, batch normalisation, which
-constant folding turns into a multiplication and an addition) is a linear function of each channel. The scale goes into
-the weights, the offset becomes one bias:
+What a network does behind a convolution with constants of one value per channel (its bias, batch
+normalisation, which constant folding turns into a multiplication and an addition) is a linear function of
+each channel. The scale goes into the weights, the offset becomes one bias:
 
     Conv2D(x, W) * s + t  ->  BiasAdd(Conv2D(x, W * s), t)
 
@@ -125,7 +125,9 @@ def _fold_into(graph: _Graph, linear: Any) -> None:
         return  # nothing that one bias is not already
     if not (np.all(np.isfinite(affine.scale)) and np.all(np.isfinite(affine.offset))):
         return
-    linear.input[1] = graph.add_constant(f"{linear.name}/folded_weights", _scaled(linear, weights, affine.scale))
+    linear.input[1] = graph.add_constant(
+        f"{linear.name}/folded_weights", _scaled(linear, weights, affine.scale)
+    )
     bias = graph.add_constant(f"{linear.name}/folded_bias", affine.offset)
     # The last node of the chain keeps its name, which others and the fetches refer to.
     end.op = "BiasAdd"
@@ -138,7 +140,11 @@ def _fold_into(graph: _Graph, linear: Any) -> None:
 def _channels(linear: Any, weights: np.ndarray) -> int:
     if linear.op == "DepthwiseConv2dNative":
         return weights.shape[2] * weights.shape[3]
-    return weights.shape[0] if linear.op == "MatMul" and _attribute(linear, "transpose_b").b else weights.shape[-1]
+    return (
+        weights.shape[0]
+        if linear.op == "MatMul" and _attribute(linear, "transpose_b").b
+        else weights.shape[-1]
+    )
 
 
 def _scaled(linear: Any, weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -149,7 +155,9 @@ def _scaled(linear: Any, weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return (weights.astype(np.float64) * scale).astype(np.float32)
 
 
-def _applied(graph: _Graph, affine: _Affine, node: Any, source: Any, channels: int, rank: int) -> _Affine | None:
+def _applied(
+    graph: _Graph, affine: _Affine, node: Any, source: Any, channels: int, rank: int
+) -> _Affine | None:
     """What `affine` becomes behind `node`, or None when the node is not linear in each channel."""
     if node.op == "Identity":
         return affine
@@ -176,7 +184,11 @@ def _per_channel(value: np.ndarray | None, channels: int, rank: int) -> np.ndarr
         return None
     if value.size not in (1, channels):
         return None
-    return value.astype(np.float64).reshape(-1) if value.size == channels else value.astype(np.float64).reshape(())
+    return (
+        value.astype(np.float64).reshape(-1)
+        if value.size == channels
+        else value.astype(np.float64).reshape(())
+    )
 
 
 def _applied_batch_norm(graph: _Graph, affine: _Affine, node: Any, source: Any) -> _Affine | None:

@@ -1,8 +1,8 @@
 """Runs executables from TensorFlow programs: eagerly, inside tf.function, and in TF1 graphs and sessions.
 
-    context = embedded_runtime_start("model.ipu", startup_inputs, "engine")
-    outputs = embedded_runtime_call([x], context)
-    embedded_runtime_stop(context)
+context = embedded_runtime_start("model.ipu", startup_inputs, "engine")
+outputs = embedded_runtime_call([x], context)
+embedded_runtime_stop(context)
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_ipu import _runtime
+from tensorflow_ipu import engines
+from tensorflow_ipu._runtime import ops
 from tensorflow_ipu.executable_signature import ExecutableSignature, read_signature
 from tensorflow_ipu.program import DEFAULT_TIMEOUT_US
 
@@ -54,7 +55,8 @@ class RuntimeContext:
 def embedded_runtime_start(
     executable_file: Any, inputs: Any, name: str, timeout: int | None = None
 ) -> RuntimeContext:
-    """Starts an engine on an executable, or attaches to the engine of that name when it runs on the same executable.
+    """Starts an engine on an executable, or attaches to the engine of that name when it runs on the same
+    executable.
 
     In a graph the engine starts when the returned context's `start_output()`, or a call, is run.
 
@@ -63,8 +65,8 @@ def embedded_runtime_start(
       inputs: the start-up inputs: a list or tuple in the executable's order, or a dictionary by their names
         ("XLA_Args/<variable name>").
       name: of the engine, for calls and messages.
-      timeout: microseconds without a further batch after which a dummy batch pushes real ones through a device that
-        holds them back. None: 5000.
+      timeout: microseconds without a further batch after which a dummy batch pushes real ones through a
+        device that holds them back. None: 5000.
 
     Returns:
       RuntimeContext.
@@ -83,7 +85,8 @@ def embedded_runtime_start(
         _checked_input(position, value, spec)
         for position, (value, spec) in enumerate(zip(ordered, signature.startup_inputs, strict=True))
     ]
-    anchor = _runtime.application_runtime(
+    start = engines.start_engine if tf.executing_eagerly() else ops.application_runtime
+    anchor = start(
         inputs=tensors,
         filename=path,
         engine_name=name,
@@ -110,7 +113,8 @@ def embedded_runtime_call(inputs: Any, context: RuntimeContext) -> list[tf.Tenso
     """
     if not isinstance(context, RuntimeContext):
         raise TypeError(
-            f"`context` must be what embedded_runtime_start() returned, but a {type(context).__name__} was given."
+            f"`context` must be what embedded_runtime_start() returned, but a {type(context).__name__} was "
+            "given."
         )
     signature = context.signature()
     ordered = _in_order(inputs, signature.infeeds, "Embedded application call")
@@ -118,7 +122,7 @@ def embedded_runtime_call(inputs: Any, context: RuntimeContext) -> list[tf.Tenso
         _checked_input(position, value, spec)
         for position, (value, spec) in enumerate(zip(ordered, signature.infeeds, strict=True))
     ]
-    outputs = _runtime.application_call(
+    outputs = ops.application_call(
         infeeds=tensors,
         anchor=context.start_output(),
         outfeed_types=context.output_types(),
@@ -139,18 +143,13 @@ def embedded_runtime_start_and_call(
 
 
 def embedded_runtime_stop(context: RuntimeContext) -> None:
-    """Stops the engine now. What waits in it fails with Cancelled; later calls fail until it is started again.
+    """Stops the engine now. What waits in it fails with Cancelled; later calls fail until it is started
+    again.
 
     Raises:
       tf.errors.NotFoundError: it does not run.
     """
-    from tensorflow_ipu import _native
-    from tensorflow_ipu.errors import native_error
-
-    try:
-        _native.stop_engine(context.name())
-    except _native.StatusError as error:
-        raise native_error(error) from None
+    engines.stop_engine(context.name())
 
 
 def _path(executable_file: Any) -> str:
@@ -158,14 +157,16 @@ def _path(executable_file: Any) -> str:
         value = tf.get_static_value(executable_file)
         if value is None:
             raise ValueError(
-                "`executable_file` is a tensor whose value is not known yet. What an engine takes and returns is read "
-                "from the file: run the tensor first, and pass the path that it gives."
+                "`executable_file` is a tensor whose value is not known yet. What an engine takes and "
+                "returns is read from the file: run the tensor first, and pass the path that it gives."
             )
         executable_file = value
     if hasattr(executable_file, "item"):  # numpy
         executable_file = executable_file.item()
     if not isinstance(executable_file, (str, bytes, os.PathLike)):
-        raise TypeError(f"`executable_file` must be a path, but a {type(executable_file).__name__} was given.")
+        raise TypeError(
+            f"`executable_file` must be a path, but a {type(executable_file).__name__} was given."
+        )
     return os.fsdecode(executable_file)
 
 
@@ -182,8 +183,8 @@ def _in_order(inputs: Any, specs: Sequence[tf.TensorSpec], who: str) -> list[Any
         return [inputs[spec.name] for spec in specs]
     if not isinstance(inputs, (list, tuple)):
         raise TypeError(
-            f"Expected the inputs to be a list. A tuple, or a dictionary by input name, is taken as well, but a "
-            f"{type(inputs).__name__} was given."
+            f"Expected the inputs to be a list. A tuple, or a dictionary by input name, is taken as well, "
+            f"but a {type(inputs).__name__} was given."
         )
     if len(inputs) != len(specs):
         raise ValueError(
@@ -194,19 +195,21 @@ def _in_order(inputs: Any, specs: Sequence[tf.TensorSpec], who: str) -> list[Any
 
 
 def _checked_input(position: int, value: Any, spec: tf.TensorSpec) -> tf.Tensor:
-    if isinstance(value, (bool, int, float, complex, list, tuple)):  # Python values have no dtype of their own
+    if isinstance(
+        value, (bool, int, float, complex, list, tuple)
+    ):  # Python values have no dtype of their own
         tensor = tf.convert_to_tensor(value, spec.dtype)
     else:
         tensor = tf.convert_to_tensor(value)
     if not tensor.shape.is_compatible_with(spec.shape):
         raise ValueError(
-            f"Mismatched input shape at position {position} ('{spec.name}'). Expected {_dims(spec.shape)}, but input "
-            f"{position} has shape {_dims(tensor.shape)}."
+            f"Mismatched input shape at position {position} ('{spec.name}'). Expected {_dims(spec.shape)}, "
+            f"but input {position} has shape {_dims(tensor.shape)}."
         )
     if tensor.dtype != spec.dtype:
         raise TypeError(
-            f"Mismatched input dtype at position {position} ('{spec.name}'). Expected {spec.dtype!r}, but input "
-            f"{position} has dtype {tensor.dtype!r}."
+            f"Mismatched input dtype at position {position} ('{spec.name}'). Expected {spec.dtype!r}, but "
+            f"input {position} has dtype {tensor.dtype!r}."
         )
     return tensor
 

@@ -19,8 +19,8 @@ _LIBRARY_FOLDERS = tuple(
 class SourceLocations:
     """Knows for each operation of a traced function the line of the user's program that made it.
 
-    Freezing and inlining keep the names of operations but not where they came from, so that this is taken from the
-    function as it was traced.
+    Freezing and inlining keep the names of operations but not where they came from, so that this is taken
+    from the function as it was traced.
     """
 
     def __init__(self, graph: tf.Graph) -> None:
@@ -79,7 +79,9 @@ def _user_line(operation: Any) -> str | None:
         return None
     for frame in reversed(frames):
         path = os.path.realpath(frame.filename)
-        if not path.startswith(_LIBRARY_FOLDERS[:2]) and not any(part in path for part in _LIBRARY_FOLDERS[2:]):
+        if not path.startswith(_LIBRARY_FOLDERS[:2]) and not any(
+            part in path for part in _LIBRARY_FOLDERS[2:]
+        ):
             return f"{frame.filename}:{frame.lineno}"
     return None
 
@@ -95,21 +97,22 @@ def lowering_error(error: Exception, program: str, locations: SourceLocations) -
             kind for _, kind in unsupported
         )
         return ValueError(
-            f"`{program}` contains operations that have no kernel for the device: {listing}. Move them into the "
-            "preprocessing or postprocessing step, which run on the CPU."
+            f"`{program}` contains operations that have no kernel for the device: {listing}. Move them into "
+            "the preprocessing or postprocessing step, which run on the CPU."
         )
     if "compile-time constant" in text:
         listing = "; ".join(locations.describe(node) for node in nodes)
         return ValueError(
-            f"`{program}` has a dynamic shape: a shape or dimension given to {listing} depends on data, and must be "
-            "known when the model is exported."
+            f"`{program}` has a dynamic shape: a shape or dimension given to {listing} depends on data, and "
+            "must be known when the model is exported."
         )
     first = text.split("\n")[0].removeprefix("Failed getting HLO text: '")
     listing = "; ".join(locations.describe(node) for node in nodes)
-    return ValueError(f"`{program}` cannot be compiled for the device{f': {listing}' if listing else ''}: {first}")
+    return ValueError(
+        f"`{program}` cannot be compiled for the device{f': {listing}' if listing else ''}: {first}"
+    )
 
 
 def native_error(error: Any) -> Exception:
     """The TensorFlow exception for a _native.StatusError."""
-    code, message = error.args
-    return tf.errors.exception_type_from_error_code(code)(None, None, message)
+    return tf.errors.exception_type_from_error_code(error.code)(None, None, error.message)

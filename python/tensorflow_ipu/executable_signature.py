@@ -10,11 +10,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from tensorflow_ipu._runtime import native
+from tensorflow_ipu.errors import native_error
+
 
 @dataclass(frozen=True)
 class ExecutableSignature:
-    """Named tensors that cross the border of an executable. Shapes are static, except for the leading dimension of
-    feeds and results of a program with row batching, which is None.
+    """Named tensors that cross the border of an executable. Shapes are static, except for the leading
+    dimension of feeds and results of a program with row batching, which is None.
 
     startup_inputs: given once, when the engine starts. Named "XLA_Args/<variable name>".
     infeeds: given with every call.
@@ -32,16 +35,13 @@ def read_signature(executable_file: str | os.PathLike) -> ExecutableSignature:
     Raises:
       tf.errors.OpError: there is no such file, or it is no executable that this version can read.
     """
-    from tensorflow_ipu import _native
-    from tensorflow_ipu.errors import native_error
-
     try:
-        header = json.loads(_native.inspect(os.fspath(executable_file)))
-    except _native.StatusError as error:
+        header = json.loads(native.inspect(os.fspath(executable_file)))
+    except native.StatusError as error:
         raise native_error(error) from None
-    any_rows = bool(header.get("dynamicBatch"))
+    any_rows = bool(header.get("dynamic_batch"))
     return ExecutableSignature(
-        [_spec(tensor, False) for tensor in header.get("startupInputs", [])],
+        [_spec(tensor, False) for tensor in header.get("startup_inputs", [])],
         [_spec(tensor, any_rows) for tensor in header.get("infeeds", [])],
         [_spec(tensor, any_rows) for tensor in header.get("outfeeds", [])],
     )

@@ -1,7 +1,7 @@
 """The way of a model from Python functions to a SavedModel with an executable, as a straight line:
 
-signature -> trace and freeze -> fold -> lower each stage to HLO -> compile to an executable -> SavedModel -> the
-function returned to the user.
+signature -> trace and freeze -> fold -> lower each stage to HLO -> compile to an executable -> SavedModel ->
+the function returned to the user.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tensorflow_ipu import engines
+from tensorflow_ipu._runtime import native
 from tensorflow_ipu.config import export_target
 from tensorflow_ipu.host_steps import HostStep, host_step
 from tensorflow_ipu.lowering import LoweredFunction, fold, freeze, lower, trace
@@ -44,10 +46,11 @@ from tensorflow_ipu.signatures import (
 class ExportOptions:
     """Arguments that all exports share.
 
-    timeout_us: microseconds without a further batch after which a dummy batch pushes real ones through a device that
-      holds them back.
-    dynamic_batch: the leading dimension of every input and output counts rows that do not depend on each other; the
-      SavedModel takes any number of rows, and the device works on as many at a time as the signature says.
+    timeout_us: microseconds without a further batch after which a dummy batch pushes real ones through a
+      device that holds them back.
+    dynamic_batch: the leading dimension of every input and output counts rows that do not depend on each
+      other; the SavedModel takes any number of rows, and the device works on as many at a time as the
+      signature says.
     replicas: emulated devices that run the program behind one queue.
     target_cpu: name of the CPU, as LLVM knows it, that code is generated for.
     progress: see tensorflow_ipu.progress.resolve_progress().
@@ -106,7 +109,8 @@ def export_stages(
     """Exports a program of one or several stages.
 
     Args:
-      stages: functions of tensors; the first takes the feeds, each other one the results of the stage before it.
+      stages: functions of tensors; the first takes the feeds, each other one the results of the stage before
+        it.
       stage_names: what to call them in messages.
       signature: list or tuple of TensorSpec for the first stage, or None.
       leading_constants: passed to the first stage ahead of the feeds.
@@ -139,9 +143,7 @@ def export_stages(
     if host_before is not None:
         check_step_boundary("preprocessing_step", host_before.results, stage_names[0], feeds)
 
-    lowered = _lower_stages(
-        stages, stage_names, feeds, leading_constants, part_of(progress, 0.05, 0.35)
-    )
+    lowered = _lower_stages(stages, stage_names, feeds, leading_constants, part_of(progress, 0.05, 0.35))
     results = [tf.TensorSpec(spec.shape, spec.dtype) for spec in lowered[-1].results]
     if batch is not None:
         _check_rows(results, batch, stage_names[-1])
@@ -156,9 +158,7 @@ def export_stages(
     if host_before is None and batch is not None:
         inputs = [_with_any_rows(spec) for spec in feeds]
     program = _make_program(lowered, stage_names, feeds, program_options, options)
-    with tempfile.TemporaryDirectory(
-        prefix=".export-", dir=_existing_parent(export_dir)
-    ) as workspace:
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=_existing_parent(export_dir)) as workspace:
         executable = os.path.join(workspace, EXECUTABLE_NAME)
         compile_program(program, executable, part_of(progress, 0.35, 0.9))
         progress("writing the SavedModel", 0.9)
@@ -181,14 +181,21 @@ def export_stages(
 
 def engine_name(program_name: str, executable: str) -> str:
     """Unique for the executable's contents, and readable."""
-    from tensorflow_ipu import _native
-
-    return f"{program_name}_{_native.digest(executable)[:16]}"
+    return f"{program_name}_{native.digest(executable)[:16]}"
 
 
 def runtime_function(program: ServedProgram, executable: str) -> Any:
     """A tf.function that runs the executable in this process. Its engine is started now and lives as long as it."""
-    raise NotImplementedError
+    engines.start_engine([], executable, program.engine_name, program.timeout_us)
+    engine = engines.take_engine(program.engine_name)
+
+    @tf.function(input_signature=list(program.inputs), autograph=False)
+    def run(*inputs: tf.Tensor) -> Any:
+        assert engine.holds
+        outputs = program.run(inputs, tf.constant(0))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    return run
 
 
 def check_export_dir(export_dir: Any, purge_export_dir: bool) -> str:
@@ -205,14 +212,15 @@ def check_export_dir(export_dir: Any, purge_export_dir: bool) -> str:
         raise ValueError(f"The export directory {path} is a file.")
     if os.path.isdir(path) and os.listdir(path) and not purge_export_dir:
         raise ValueError(
-            f"The export directory {path} is not empty. Choose another one, or pass purge_export_dir=True to replace "
-            "what is in it."
+            f"The export directory {path} is not empty. Choose another one, or pass purge_export_dir=True to "
+            "replace what is in it."
         )
     return path
 
 
 def replace_directory(source: str, target: str) -> None:
-    """Moves `source` to `target`. What was in `target` is deleted only after the new contents are complete."""
+    """Moves `source` to `target`. What was in `target` is deleted only after the new contents are
+    complete."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     retired = None
     if os.path.isdir(target) and os.listdir(target):
@@ -348,14 +356,15 @@ def _batch_of(feeds: Sequence[tf.TensorSpec], name: str) -> int:
     for spec in feeds:
         if spec.shape.rank is None or spec.shape.rank < 1 or spec.shape[0] is None:
             raise ValueError(
-                f"dynamic_batch: input '{spec.name}' of `{name}` has the shape {spec.shape}, but must have a leading "
-                "dimension of known size, which is how many rows the device works on at a time."
+                f"dynamic_batch: input '{spec.name}' of `{name}` has the shape {spec.shape}, but must have a "
+                "leading dimension of known size, which is how many rows the device works on at a time."
             )
     batches = {spec.shape[0] for spec in feeds}
     if len(batches) > 1:
         listing = ", ".join(f"'{spec.name}' {spec.shape}" for spec in feeds)
         raise ValueError(
-            f"dynamic_batch: the inputs of `{name}` must have the same leading dimension, but they are {listing}."
+            f"dynamic_batch: the inputs of `{name}` must have the same leading dimension, but they are "
+            f"{listing}."
         )
     return batches.pop()
 
@@ -364,8 +373,9 @@ def _check_rows(results: Sequence[tf.TensorSpec], batch: int, name: str) -> None
     for position, spec in enumerate(results):
         if spec.shape.rank < 1 or spec.shape[0] != batch:
             raise ValueError(
-                f"dynamic_batch: result {position} of `{name}` has the shape {spec.shape}, but its leading dimension "
-                f"must be that of the inputs ({batch}): each row of a result must come from the same row of the inputs."
+                f"dynamic_batch: result {position} of `{name}` has the shape {spec.shape}, but its leading "
+                f"dimension must be that of the inputs ({batch}): each row of a result must come from the "
+                "same row of the inputs."
             )
 
 

@@ -30,7 +30,9 @@ class HostStep:
     def __call__(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         outputs = self._frozen(*inputs, *self._handles)
         # What is known of the shapes gets lost in freezing.
-        return [tf.ensure_shape(output, spec.shape) for output, spec in zip(outputs, self.results, strict=True)]
+        return [
+            tf.ensure_shape(output, spec.shape) for output, spec in zip(outputs, self.results, strict=True)
+        ]
 
 
 def host_step(function: Callable, name: str, signature: Sequence[tf.TensorSpec]) -> HostStep:
@@ -47,7 +49,8 @@ def host_step(function: Callable, name: str, signature: Sequence[tf.TensorSpec])
 
 
 def _resources_of(handles: Sequence[tf.Tensor], name: str) -> list[CapturableResource]:
-    """The objects behind resource handles. A graph knows the handle only, and a SavedModel needs the object."""
+    """The objects behind resource handles. A graph knows the handle only, and a SavedModel needs the
+    object."""
     wanted = {id(handle) for handle in handles}
     found = {}
     if wanted:
@@ -59,7 +62,7 @@ def _resources_of(handles: Sequence[tf.Tensor], name: str) -> list[CapturableRes
     missing = [handle for handle in handles if id(handle) not in found]
     if missing:
         raise ValueError(
-            f"`{name}` uses a resource that cannot be saved with the model: {missing[0]}. Lookup tables and variables "
-            "can be."
+            f"`{name}` uses a resource that cannot be saved with the model: {missing[0]}. Lookup tables and "
+            "variables can be."
         )
     return list(found.values())

@@ -1,11 +1,12 @@
 """From a Python function to HLO: trace -> freeze -> fold -> lower.
 
-    function = trace(predict_step, [tf.TensorSpec([4], tf.float32, "x")], name="predict_step")
-    stage = lower(fold(freeze(function)))       # or in one go: lower_function(predict_step, signature, name)
-    stage.hlo          serialised xla.HloModuleProto, one parameter for each of stage.inputs, then stage.variables
-    stage.inputs       TensorSpecs of the fed parameters, in order; an unused one is still there
-    stage.variables    variables that were not frozen; their values are further parameters, in this order
-    stage.results      TensorSpecs of the results, in the order in which tf.nest flattens what the function returns
+function = trace(predict_step, [tf.TensorSpec([4], tf.float32, "x")], name="predict_step")
+stage = lower(fold(freeze(function)))       # or in one go: lower_function(predict_step, signature, name)
+stage.hlo          serialised xla.HloModuleProto, one parameter for each of stage.inputs, then stage.variables
+stage.inputs       TensorSpecs of the fed parameters, in order; an unused one is still there
+stage.variables    variables that were not frozen; their values are further parameters, in this order
+stage.results      TensorSpecs of the results, in the order in which tf.nest flattens what the function
+returns
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def trace(function: Callable, signature: Sequence[tf.TensorSpec], name: str) -> 
     for position, spec in enumerate(signature):
         if not spec.shape.is_fully_defined():
             raise ValueError(
-                f"Parameter {position} ('{spec.name or ''}') of `{name}` has the dynamic shape {spec.shape}: the device "
-                "needs every dimension to be known when the model is exported."
+                f"Parameter {position} ('{spec.name or ''}') of `{name}` has the dynamic shape {spec.shape}: "
+                "the device needs every dimension to be known when the model is exported."
             )
     concrete = concrete_function(function, signature, name)
     return TracedFunction(name, concrete, None, (), SourceLocations(concrete.graph))
@@ -110,8 +111,9 @@ def freeze(function: TracedFunction, freeze_variables: bool = True) -> TracedFun
     for tensor in kept:
         if id(tensor) not in by_handle:
             raise ValueError(
-                f"`{function.name}` uses a resource that is no variable ({tensor.name}), for which the device has no "
-                "kernel. Move it into the preprocessing or postprocessing step, which run on the CPU."
+                f"`{function.name}` uses a resource that is no variable, such as a lookup table, for which "
+                "the device has no kernel. Move it into the preprocessing or postprocessing step, which run "
+                "on the CPU."
             )
     return replace(function, frozen=frozen, variables=tuple(by_handle[id(tensor)] for tensor in kept))
 
@@ -119,9 +121,10 @@ def freeze(function: TracedFunction, freeze_variables: bool = True) -> TracedFun
 def freeze_concrete(concrete: Any, freeze_variables: bool = True) -> tuple[Any, list[tf.Tensor]]:
     """A copy of a concrete function in which captured tensors, and variables if wished, are constants.
 
-    Returns the copy, and the captured tensors that it still needs, as further inputs behind the fed ones: resources
-    other than variables, and handles of the variables when these are not frozen. The copy calls nothing that changes
-    later.
+    Returns the copy, and the captured tensors that it still needs, as further inputs behind the fed ones:
+    resources
+    other than variables, and handles of the variables when these are not frozen. The copy calls nothing that
+    changes later.
     """
     # A table's initialiser is no part of the function; freezing would stumble over it.
     concrete.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
@@ -150,7 +153,8 @@ def fold(function: TracedFunction) -> TracedFunction:
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=frozen.graph.as_graph_def())
     meta_graph.collection_def["train_op"].node_list.value.extend([*inputs, *outputs])
     config = config_pb2.ConfigProto()
-    # Nothing but constant folding: other optimisers make operations that only TensorFlow's own CPU kernels know.
+    # Nothing but constant folding: other optimisers make operations that only TensorFlow's own CPU kernels
+    # know.
     config.graph_options.rewrite_options.optimizers.append("constfold")
     config.graph_options.rewrite_options.min_graph_nodes = -1
     graph_def = tf_optimizer.OptimizeGraph(config, meta_graph)
@@ -207,10 +211,10 @@ def _results(hlo: bytes, function: TracedFunction) -> list[tf.TensorSpec]:
     for position, result in enumerate(shapes):
         if any(result.is_dynamic_dimension):
             raise ValueError(
-                f"`{function.name}` has a dynamic shape: the shape of its result {position} depends on data, because of "
-                f"{_dynamic_operation(module, function.locations)}. On the device every shape is known when the model "
-                "is exported: use a variant of the operation that pads to a fixed size, or move it into the "
-                "postprocessing step, which runs on the CPU."
+                f"`{function.name}` has a dynamic shape: the shape of its result {position} depends on data, "
+                f"because of {_dynamic_operation(module, function.locations)}. On the device every shape is "
+                "known when the model is exported: use a variant of the operation that pads to a fixed size, "
+                "or move it into the postprocessing step, which runs on the CPU."
             )
     return [
         tf.TensorSpec(list(result.dimensions), tensor.dtype)
@@ -219,7 +223,8 @@ def _results(hlo: bytes, function: TracedFunction) -> list[tf.TensorSpec]:
 
 
 def _dynamic_operation(module: Any, locations: SourceLocations) -> str:
-    """The first operation whose shape depends on data. Instructions of a computation are in order of execution."""
+    """The first operation whose shape depends on data. Instructions of a computation are in order of
+    execution."""
     for computation in module.computations:
         if computation.id != module.entry_computation_id:
             continue

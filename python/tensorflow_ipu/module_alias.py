@@ -13,7 +13,8 @@ _PACKAGE = "tensorflow_ipu"
 
 
 def register_alias(alias: str) -> None:
-    """From now on `import ALIAS.module` gives `tensorflow_ipu.module`; the package ALIAS itself is not touched."""
+    """From now on `import ALIAS.module` gives `tensorflow_ipu.module`; the package ALIAS itself is not
+    touched."""
     if not any(isinstance(finder, _Finder) and finder.prefix == f"{alias}." for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder(f"{alias}."))
 

@@ -1,6 +1,8 @@
-"""A program for the device: stages of HLO and how values flow between them, and its compilation to an executable.
+"""A program for the device: stages of HLO and how values flow between them, and its compilation to an
+executable.
 
-    trace -> freeze -> fold -> lower (lowering.py)  ->  Stage, Program, compile_program (here)  ->  executable file
+trace -> freeze -> fold -> lower (lowering.py)  ->  Stage, Program, compile_program (here)  ->  executable
+file
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 
 import tensorflow as tf
 
+from tensorflow_ipu._runtime import native
 from tensorflow_ipu.errors import native_error
 
 DEFAULT_TIMEOUT_US = 5000
@@ -150,7 +153,9 @@ def header_json(program: Program) -> str:
     return json.dumps(header)
 
 
-def compile_program(program: Program, path: str, progress: Callable[[str, float], None] | None = None) -> None:
+def compile_program(
+    program: Program, path: str, progress: Callable[[str, float], None] | None = None
+) -> None:
     """Compiles the program ahead of time and writes the executable to `path`.
 
     Args:
@@ -160,11 +165,11 @@ def compile_program(program: Program, path: str, progress: Callable[[str, float]
       ValueError: HLO and header do not fit, a shape is dynamic, an operation cannot be compiled.
       tf.errors.ResourceExhaustedError: a stage is larger than its IPU's memory; gives both sizes.
     """
-    from tensorflow_ipu import _native
-
     try:
-        _native.compile(header_json(program), [stage.hlo for stage in program.stages], path, progress=progress)
-    except _native.StatusError as error:
-        if error.args[0] == tf.errors.INVALID_ARGUMENT:
-            raise ValueError(error.args[1]) from None
+        native.compile(
+            header_json(program), [stage.hlo for stage in program.stages], path, progress=progress
+        )
+    except native.StatusError as error:
+        if error.code == tf.errors.INVALID_ARGUMENT:
+            raise ValueError(error.message) from None
         raise native_error(error) from None

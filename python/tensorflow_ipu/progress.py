@@ -32,8 +32,8 @@ def resolve_progress(progress: ProgressCallback | bool | None) -> ProgressCallba
     """What to report to.
 
     Args:
-      progress: None for a bar when stderr is a terminal, True for a bar, False for silence, or a function that is
-        called with what is being done and the share done so far (0 to 1).
+      progress: None for a bar when stderr is a terminal, True for a bar, False for silence, or a function
+        that is called with what is being done and the share done so far (0 to 1).
 
     Raises:
       TypeError: anything else.
@@ -44,7 +44,8 @@ def resolve_progress(progress: ProgressCallback | bool | None) -> ProgressCallba
         progress = sys.stderr.isatty()
     if not isinstance(progress, bool):
         raise TypeError(
-            f"`progress` must be None, a boolean or a function of two arguments, not a {type(progress).__name__}."
+            f"`progress` must be None, a boolean or a function of two arguments, not a "
+            f"{type(progress).__name__}."
         )
     return ProgressBar(sys.stderr) if progress else lambda what, done: None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_ipu import _runtime
+from tensorflow_ipu._runtime import ops
 from tensorflow_ipu.host_steps import HostStep
 
 EXECUTABLE_NAME = "executable.ipu"
@@ -18,8 +18,10 @@ EXECUTABLE_NAME = "executable.ipu"
 class ServedProgram:
     """What the graph around an executable has to know.
 
-    engine_name: unique for the executable's contents, so that two versions of a model never meet in one engine.
-    inputs: of the first step, pre-processing or device; named. The leading dimension is None with row batching.
+    engine_name: unique for the executable's contents, so that two versions of a model never meet in one
+      engine.
+    inputs: of the first step, pre-processing or device; named. The leading dimension is None with row
+      batching.
     results: of the device.
     output_names: of the last step.
     """
@@ -35,7 +37,7 @@ class ServedProgram:
     def run(self, inputs: Sequence[tf.Tensor], anchor: tf.Tensor) -> list[tf.Tensor]:
         """Adds all steps to the graph. `anchor` is the output of an ApplicationRuntime."""
         feeds = self.preprocessing(inputs) if self.preprocessing else list(inputs)
-        outputs = _runtime.application_call(
+        outputs = ops.application_call(
             infeeds=feeds,
             anchor=anchor,
             outfeed_types=[result.dtype for result in self.results],
@@ -48,13 +50,14 @@ class ServedProgram:
 
 def start_engine(program: ServedProgram, executable: tf.Tensor) -> tf.Tensor:
     """Adds the op that starts the engine, or finds it running, and returns its anchor."""
-    return _runtime.application_runtime(
+    return ops.application_runtime(
         inputs=[], filename=executable, engine_name=program.engine_name, timeout_us=program.timeout_us
     )
 
 
 class _Engine(tf.saved_model.experimental.TrackableResource):
-    """Starts the engine when the SavedModel is loaded, so that a bad executable fails the load, not the first call."""
+    """Starts the engine when the SavedModel is loaded, so that a bad executable fails the load, not the first
+    call."""
 
     def __init__(self, program: ServedProgram, executable: tf.saved_model.Asset) -> None:
         super().__init__()

@@ -1,12 +1,12 @@
 """Exports precompiled models for TensorFlow Serving.
 
-An export traces functions, compiles them ahead of time into an executable for the device, and writes a SavedModel
-with the executable as an asset, which `tensorflow_model_server` serves:
+An export traces functions, compiles them ahead of time into an executable for the device, and writes a
+SavedModel with the executable as an asset, which `tensorflow_model_server` serves:
 
     pre-processing (CPU, optional) -> device -> post-processing (CPU, optional)
 
-Inputs of the SavedModel are named by the parameters of the first function; outputs are `output_0`, `output_1`, ... or
-`output_names`. Variables are frozen: they are constants in the exported model.
+Inputs of the SavedModel are named by the parameters of the first function; outputs are `output_0`,
+`output_1`, ... or `output_names`. Variables are frozen: they are constants in the exported model.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tensorflow_ipu.export import (
     export_stages,
     program_name,
 )
+from tensorflow_ipu.keras.export import export_keras
 from tensorflow_ipu.pipelining_ops import PipelineSchedule, PipelineStageOptions, pipeline_layout
 from tensorflow_ipu.program import DEFAULT_TARGET_CPU, DEFAULT_TIMEOUT_US
 from tensorflow_ipu.progress import ProgressCallback
@@ -53,31 +54,33 @@ def export_single_step(
       predict_step: Python function or tf.function from tensors to tensors (one, or any nest of them).
       export_dir: folder of the SavedModel; it must be empty or not exist.
       iterations: steps in one run of the main program. Each step takes one batch.
-      predict_step_signature: list or tuple of tf.TensorSpec, one for each parameter of `predict_step`. Not needed when
-        `input_dataset` is given, or `predict_step` is a tf.function with an `input_signature`.
-      input_dataset: tf.data.Dataset whose elements are what the first step takes: `preprocessing_step` when there is
-        one, else `predict_step`.
+      predict_step_signature: list or tuple of tf.TensorSpec, one for each parameter of `predict_step`. Not
+        needed when `input_dataset` is given, or `predict_step` is a tf.function with an `input_signature`.
+      input_dataset: tf.data.Dataset whose elements are what the first step takes: `preprocessing_step` when
+        there is one, else `predict_step`.
       output_names: a string, or a list of strings, one for each output. None: "output_0", "output_1", ...
       preprocessing_step: function that runs on the CPU ahead of `predict_step`, which takes its outputs.
       preprocessing_step_signature: as predict_step_signature.
       postprocessing_step: function that runs on the CPU on the outputs of `predict_step`.
       postprocessing_step_signature: as predict_step_signature.
       purge_export_dir: replaces what is in `export_dir`, once the new model is complete.
-      timeout_us: how long, in microseconds, results may be held back in the device for want of further batches.
-      dynamic_batch: the leading dimension of every input and output counts rows that do not depend on each other. The
-        SavedModel takes any number of rows; the device works on as many at a time as the signature says.
+      timeout_us: how long, in microseconds, results may be held back in the device for want of further
+        batches.
+      dynamic_batch: the leading dimension of every input and output counts rows that do not depend on each
+        other. The SavedModel takes any number of rows; the device works on as many at a time as the signature
+        says.
       replicas: emulated devices that run the program behind one queue.
       target_cpu: name of the CPU, as LLVM knows it, that code is generated for.
-      progress: None for a progress bar when stderr is a terminal, True or False, or a function that is called with what
-        is being done and the share done so far.
+      progress: None for a progress bar when stderr is a terminal, True or False, or a function that is called
+        with what is being done and the share done so far.
 
     Returns:
-      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several) that runs the
-      exported executable in this process.
+      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several) that runs
+      the exported executable in this process.
 
     Raises:
-      ValueError: `export_dir` is not empty; there is no signature, or two; lengths, shapes or dtypes do not match; an
-        operation has no kernel for the device; a shape is dynamic.
+      ValueError: `export_dir` is not empty; there is no signature, or two; lengths, shapes or dtypes do not
+        match; an operation has no kernel for the device; a shape is dynamic.
       TypeError: an argument has a wrong type.
       tf.errors.ResourceExhaustedError: the model is larger than the device's memory.
     """
@@ -122,8 +125,8 @@ def export_pipeline(
     """Exports a pipeline: functions that run one behind the other, each on an IPU of its own.
 
     Args:
-      computational_stages: at least two Python functions or tf.functions. The first takes `inputs` and what is fed;
-        each other one takes the results of the stage before it.
+      computational_stages: at least two Python functions or tf.functions. The first takes `inputs` and what
+        is fed; each other one takes the results of the stage before it.
       export_dir: folder of the SavedModel; it must be empty or not exist.
       iterations: times each stage runs before the pipeline restarts.
       inputs: constants for the first stage, ahead of what is fed.
@@ -135,24 +138,28 @@ def export_pipeline(
         `inputs`. Not needed when `input_dataset` is given, or the first stage is a tf.function with an
         `input_signature`.
       input_dataset, output_names, preprocessing_step, preprocessing_step_signature, postprocessing_step,
-      postprocessing_step_signature, purge_export_dir, timeout_us, dynamic_batch, replicas, target_cpu, progress: see
+      postprocessing_step_signature, purge_export_dir, timeout_us, dynamic_batch, replicas, target_cpu,
+      progress: see
         export_single_step(). With one preprocessing step, the dataset describes what that takes.
 
     Returns:
-      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several) that runs the
-      exported executable in this process.
+      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several) that runs
+      the exported executable in this process.
 
     Raises:
-      ValueError: fewer than two stages; `device_mapping` has not one entry a stage, or names an IPU that is not
-        configured; and all that export_single_step() raises.
+      ValueError: fewer than two stages; `device_mapping` has not one entry a stage, or names an IPU that is
+        not configured; and all that export_single_step() raises.
       TypeError: an argument has a wrong type.
       tf.errors.ResourceExhaustedError: a stage is larger than the memory of its IPU.
     """
     if not isinstance(computational_stages, (list, tuple)):
         raise TypeError(
-            f"`computational_stages` must be a list of functions, not a {type(computational_stages).__name__}."
+            f"`computational_stages` must be a list of functions, not a "
+            f"{type(computational_stages).__name__}."
         )
-    layout = pipeline_layout(len(computational_stages), device_mapping, pipeline_schedule, poplar_options)
+    layout = pipeline_layout(
+        len(computational_stages), device_mapping, pipeline_schedule, poplar_options, "poplar_options"
+    )
     stage_names = [f"computational_stages[{position}]" for position in range(len(computational_stages))]
     return export_stages(
         computational_stages,

@@ -1,4 +1,5 @@
-"""What a function of an export takes: its signature from one of several sources, and the names of its parameters."""
+"""What a function of an export takes: its signature from one of several sources, and the names of its
+parameters."""
 
 from __future__ import annotations
 
@@ -33,14 +34,14 @@ def deduce_signature(
       leading_constants: that many parameters are bound to constants and are not part of the signature.
 
     Raises:
-      ValueError: signature and dataset are both given; there is no way to get a signature; it is empty; its length is
-        not the number of the function's parameters.
+      ValueError: signature and dataset are both given; there is no way to get a signature; it is empty; its
+        length is not the number of the function's parameters.
       TypeError: a signature is no list or tuple of TensorSpec; input_dataset is no tf.data.Dataset.
     """
     if signature is not None and input_dataset is not None:
         raise ValueError(
-            f"Both `{signature_argument}` and `input_dataset` cannot be provided: each of them determines what "
-            f"`{name}` takes."
+            f"Both `{signature_argument}` and `input_dataset` cannot be provided: each of them determines "
+            f"what `{name}` takes."
         )
     if signature is not None:
         specs = _checked(signature, f"`{signature_argument}`")
@@ -51,7 +52,8 @@ def deduce_signature(
         specs = specs[leading_constants:]
     if not specs:
         raise ValueError(
-            f"The signature of `{name}` is empty. An exported model needs at least one input that is fed by requests."
+            f"The signature of `{name}` is empty. An exported model needs at least one input that is fed by "
+            "requests."
         )
     return _named(function, name, specs, leading_constants)
 
@@ -80,7 +82,8 @@ def _checked(signature: Any, what: str) -> Signature:
     for position, spec in enumerate(signature):
         if not isinstance(spec, tf.TensorSpec):
             raise TypeError(
-                f"Every element of {what} must be a tf.TensorSpec, but element {position} is a {type(spec).__name__}."
+                f"Every element of {what} must be a tf.TensorSpec, but element {position} is a "
+                f"{type(spec).__name__}."
             )
     return list(signature)
 
@@ -93,11 +96,14 @@ def _dataset_specs(input_dataset: Any) -> Signature:
 
 
 def _function_specs(function: Callable, name: str, signature_argument: str) -> Signature:
-    how = f"Pass `{signature_argument}` or `input_dataset`, or give `{name}` as tf.function with an `input_signature`."
+    how = (
+        f"Pass `{signature_argument}` or `input_dataset`, or give `{name}` as tf.function with an "
+        "`input_signature`."
+    )
     if not isinstance(function, polymorphic_function.Function):
         raise ValueError(
-            f"`input_signature` deduction from given `{name}` is not possible: it is a {type(function).__name__}, not "
-            f"a tf.function. {how}"
+            f"`input_signature` deduction from given `{name}` is not possible: it is a "
+            f"{type(function).__name__}, not a tf.function. {how}"
         )
     if function.input_signature is None:
         raise ValueError(f"Empty `input_signature` inside provided tf.function `{name}`. {how}")
@@ -131,7 +137,9 @@ def parameter_names(function: Callable, count: int, name: str) -> list[str]:
     return names[:count]
 
 
-def _named(function: Callable, name: str, specs: Sequence[tf.TensorSpec], leading_constants: int) -> Signature:
+def _named(
+    function: Callable, name: str, specs: Sequence[tf.TensorSpec], leading_constants: int
+) -> Signature:
     names = parameter_names(function, leading_constants + len(specs), name)[leading_constants:]
     return [tf.TensorSpec(spec.shape, spec.dtype, label) for spec, label in zip(specs, names, strict=True)]
 
@@ -147,7 +155,9 @@ def check_output_names(output_names: Any) -> list[str] | None:
         return None
     names = [output_names] if isinstance(output_names, str) else output_names
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"`output_names` must be a string or a list of strings, but {output_names!r} was given.")
+        raise TypeError(
+            f"`output_names` must be a string or a list of strings, but {output_names!r} was given."
+        )
     if len(set(names)) != len(names):
         raise ValueError(f"`output_names` must differ from each other, but they are {list(names)}.")
     return list(names)
@@ -163,8 +173,8 @@ def resolve_output_names(output_names: list[str] | None, count: int) -> list[str
         return [f"output_{position}" for position in range(count)]
     if len(output_names) != count:
         raise ValueError(
-            f"Length of output_names does not match the number of outputs: {len(output_names)} names were given "
-            f"({', '.join(output_names)}), but the model has {count} outputs."
+            f"Length of output_names does not match the number of outputs: {len(output_names)} names were "
+            f"given ({', '.join(output_names)}), but the model has {count} outputs."
         )
     return output_names
 
@@ -179,19 +189,21 @@ def check_step_boundary(
     """
     if len(results) != len(parameters):
         raise ValueError(
-            f"The outputs of `{producer}` do not match the inputs of `{consumer}`: it returns {len(results)} tensors "
-            f"({_describe(results)}), but {len(parameters)} are expected ({_describe(parameters)})."
+            f"The outputs of `{producer}` do not match the inputs of `{consumer}`: it returns {len(results)} "
+            f"tensors ({_describe(results)}), but {len(parameters)} are expected ({_describe(parameters)})."
         )
     for position, (result, parameter) in enumerate(zip(results, parameters, strict=True)):
         if result.dtype != parameter.dtype:
             raise ValueError(
-                f"The outputs of `{producer}` do not match the inputs of `{consumer}`: output {position} has the dtype "
-                f"{result.dtype.name}, but input {position} ('{parameter.name}') has the dtype {parameter.dtype.name}."
+                f"The outputs of `{producer}` do not match the inputs of `{consumer}`: output {position} has "
+                f"the dtype {result.dtype.name}, but input {position} ('{parameter.name}') has the dtype "
+                f"{parameter.dtype.name}."
             )
         if not result.shape.is_compatible_with(parameter.shape):
             raise ValueError(
-                f"The outputs of `{producer}` do not match the inputs of `{consumer}`: output {position} has the shape "
-                f"{result.shape}, but input {position} ('{parameter.name}') has the shape {parameter.shape}."
+                f"The outputs of `{producer}` do not match the inputs of `{consumer}`: output {position} has "
+                f"the shape {result.shape}, but input {position} ('{parameter.name}') has the shape "
+                f"{parameter.shape}."
             )
 
 
