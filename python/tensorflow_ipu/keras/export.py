@@ -59,8 +59,8 @@ def export_keras(
       timeout_us, dynamic_batch, replicas, target_cpu, progress: see export_single_step().
 
     Returns:
-      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several, in the order
-      in which tf.nest flattens what the model returns) that runs the exported executable in this process.
+      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several, ordered
+      as tf.nest flattens what the model returns) that runs the exported executable in this process.
 
     Raises:
       ValueError: the model was not created inside an IPU strategy; the batch size is not known; a layer of a
@@ -136,8 +136,8 @@ def _pipeline_stages(model: Any, inputs: ModelInputs) -> list[Callable]:
     stages = graph_stages.split(concrete.graph, concrete.inputs[: len(inputs.signature)], concrete.outputs)
     if len(stages) < 2:
         raise ValueError(
-            f"All layers of the model '{model.name}' are assigned to pipeline stage 0. A pipeline has at least"
-            " two stages; without assignments the model is exported as a single step."
+            f"All layers of the model '{model.name}' are assigned to pipeline stage 0. A pipeline has at"
+            " least two stages; without assignments the model is exported as a single step."
         )
     return stages
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework import importer, ops
+from tensorflow.python.framework import ops
 
+from tensorflow_ipu.graph_copy import copy_tensors
 from tensorflow_ipu.keras.layer_calls import STAGE_ATTRIBUTE
 
 _READS = frozenset(["ReadVariableOp", "VarHandleOp", "ResourceGather", "ResourceGatherNd", "Placeholder"])
@@ -46,10 +47,10 @@ def split(graph: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Cal
     wanted = list(outputs)
     functions = []
     for stage in reversed(range(count)):
-        taken, inside = _needs(stage, wanted, stage_of, {id(tensor) for tensor in inputs})
+        taken = _needs(stage, wanted, stage_of, {id(tensor) for tensor in inputs})
         if stage == 0:
             taken = list(inputs)
-        functions.append(_copier(graph, taken, wanted, inside))
+        functions.append(_copier(graph, taken, wanted))
         wanted = taken
     return functions[::-1]
 
@@ -92,69 +93,35 @@ def _marked(operation: Any) -> int | None:
         return None
 
 
-def _needs(
-    stage: int, wanted: Sequence[Any], stage_of: dict[str, int | None], fed: set[int]
-) -> tuple[list[Any], set[str]]:
-    """The tensors from outside that a stage takes, each once, and the names of the operations inside it."""
+def _needs(stage: int, wanted: Sequence[Any], stage_of: dict[str, int | None], fed: set[int]) -> list[Any]:
+    """The tensors from outside that a stage takes, each once."""
     taken: dict[int, Any] = {}
-    inside: set[str] = set()
+    seen: set[str] = set()
     waiting = list(reversed(wanted))
     while waiting:
         tensor = waiting.pop()
         if id(tensor) in fed or stage_of[tensor.op.name] not in (stage, None):
             taken.setdefault(id(tensor), tensor)
-        elif tensor.op.name not in inside:
-            inside.add(tensor.op.name)
+        elif tensor.op.name not in seen:
+            seen.add(tensor.op.name)
             waiting.extend(reversed(tensor.op.inputs))
-    return list(taken.values()), inside
+    return list(taken.values())
 
 
-def _copier(
-    graph: Any, arguments: Sequence[Any], results: Sequence[Any], inside: set[str]
-) -> Callable[..., Any]:
-    """A function that computes `results` from `arguments` by a copy of the operations named in `inside`."""
-    # Placeholders that stand for what the graph captured, and what that is.
-    captured = {inner.op.name: outer for outer, inner in graph.captures}
+def _copier(graph: Any, arguments: Sequence[Any], results: Sequence[Any]) -> Callable[..., Any]:
+    """A function that computes `results` from `arguments` by a copy of that part of the graph."""
     variables = {id(variable.handle): variable for variable in graph.variables}
 
     @tf.autograph.experimental.do_not_convert
     def stage(*values: Any) -> list[Any]:
         here = ops.get_default_graph()
-        definition = graph.as_graph_def()
-        nodes = [node for node in definition.node if node.name in inside and node.name not in captured]
-        del definition.node[:]
-        for node in nodes:
-            data = [name for name in node.input if not name.startswith("^")]
-            control = [name for name in node.input if name.startswith("^") and name[1:] in inside]
-            del node.input[:]
-            node.input.extend(data + control)
-            node.attr.pop("_class", None)  # may name an operation of another stage
-        definition.node.extend(nodes)
 
-        used = {name if ":" in name else f"{name}:0" for node in nodes for name in node.input}
-        given = {tensor.name: value for tensor, value in zip(arguments, values, strict=True)}
-        for name in inside & set(captured):
-            outer = captured[name]
-            variable = variables.get(id(outer))
-            if variable is not None:
-                here.watch_variable(variable)
-            given[f"{name}:0"] = here.capture(outer)
-        made = [tensor.name for tensor in results if tensor.name not in given]
-        copies = dict(
-            zip(
-                made,
-                importer.import_graph_def(
-                    definition,
-                    input_map={name: value for name, value in given.items() if name in used},
-                    return_elements=made,
-                    name="",
-                ),
-                strict=True,
-            )
-        )
-        return [
-            copies[tensor.name] if tensor.name in copies else tf.identity(given[tensor.name])
-            for tensor in results
-        ]
+        def capture(outer: Any) -> Any:
+            if id(outer) in variables:
+                here.watch_variable(variables[id(outer)])
+            return here.capture(outer)
+
+        given = {id(tensor): value for tensor, value in zip(arguments, values, strict=True)}
+        return copy_tensors(graph, results, given, capture)
 
     return stage
