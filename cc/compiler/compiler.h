@@ -19,20 +19,21 @@ struct CompileOptions {
   std::function<void(absl::string_view what, double done)> progress;
 };
 
-// Compiles each stage's HLO (serialised xla.HloModuleProto, one for each header.stages()) for header.target().cpu and
-// writes the executable to `path`.
+// Compiles each stage's HLO (serialised xla.HloModuleProto, one for each header.stages()) for
+// header.target().cpu and writes the executable to `path`.
 //
 // The caller fills in: name, iterations, schedule, target (type, architecture, num_ipus, tiles_per_ipu,
-// memory_per_tile, cpu), startup_inputs, infeeds, carried, outfeeds (names only), outfeed_values, hold, timeout_us,
-// batching and floating-point fields, options, and of each stage: name, ipu and `arguments`, one for each parameter of
-// its HLO entry computation. The compiler fills in everything else: build, cpu_features, stage results, code, sizes,
-// weights (whose ValueRefs it appends to the stage's arguments), types and shapes of outfeeds.
+// memory_per_tile, cpu), startup_inputs, infeeds, carried, outfeeds (names only), outfeed_values, hold,
+// timeout_us, batching and floating-point fields, options, and of each stage: name, ipu and `arguments`, one
+// for each parameter of its HLO entry computation. The compiler fills in everything else: build,
+// cpu_features, stage results, code, sizes, weights (whose ValueRefs it appends to the stage's arguments),
+// types and shapes of outfeeds.
 //
-// InvalidArgument: the HLO or the header do not fit each other, a shape is dynamic, an operation cannot be compiled
-// (named, with the source line XLA knows of). ResourceExhausted: a stage needs more than its IPU's memory; gives both
-// sizes. Thread-safe.
-absl::Status Compile(ExecutableHeader header, const std::vector<std::string>& stage_hlo, const std::string& path,
-                     const CompileOptions& options = {});
+// InvalidArgument: the HLO or the header do not fit each other, a shape is dynamic, an operation cannot be
+// compiled (named, with the source line XLA knows of). ResourceExhausted: a stage needs more than its IPU's
+// memory; gives both sizes. Thread-safe.
+absl::Status Compile(ExecutableHeader header, const std::vector<std::string>& stage_hlo,
+                     const std::string& path, const CompileOptions& options = {});
 
 }  // namespace tfipu
 

@@ -1,0 +1,216 @@
+#include "cc/compiler/compiler.h"
+
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "cc/base/status_macros.h"
+#include "cc/compiler/cpu_levels.h"
+#include "cc/compiler/stage_compiler.h"
+#include "cc/executable/compatibility.h"
+#include "cc/executable/executable.h"
+#include "cc/executable/writer.h"
+
+namespace tfipu {
+namespace {
+
+std::string Bytes(std::uint64_t bytes) {
+  if (bytes < 1024) return absl::StrCat(bytes, " bytes");
+  if (bytes < 1024 * 1024) return absl::StrFormat("%.1f KiB (%d bytes)", bytes / 1024.0, bytes);
+  return absl::StrFormat("%.1f MiB (%d bytes)", bytes / 1048576.0, bytes);
+}
+
+class ExecutableBuilder {
+ public:
+  ExecutableBuilder(ExecutableHeader header, const CompileOptions& options)
+      : header_(std::move(header)), options_(options) {}
+
+  absl::Status Build(const std::vector<std::string>& stage_hlo, const std::string& path) {
+    if (stage_hlo.empty() || stage_hlo.size() != header_.stages_size()) {
+      return absl::InvalidArgumentError(absl::StrCat("Found HLO for ", stage_hlo.size(), " stages, expected ",
+                                                     header_.stages_size(), " and at least one"));
+    }
+    *header_.mutable_build() = RuntimeIdentity::Current().build;
+    Target& target = *header_.mutable_target();
+    if (target.cpu().empty()) target.set_cpu(kDefaultCpu);
+    TFIPU_ASSIGN_OR_RETURN(const std::vector<std::string> features, CpuFeatures(target.cpu()));
+    target.clear_cpu_features();
+    for (const std::string& feature : features) target.add_cpu_features(feature);
+    header_.clear_weights();
+
+    for (int s = 0; s < header_.stages_size(); ++s) {
+      Progress(absl::StrCat("compiling stage ", s, " '", header_.stages(s).name(), "'"),
+               static_cast<double>(s) / (header_.stages_size() + 1));
+      if (absl::Status status = AddStage(s, stage_hlo[s]); !status.ok()) {
+        return absl::Status(status.code(), absl::StrCat("Stage ", s, " '", header_.stages(s).name(),
+                                                        "': ", status.message()));
+      }
+    }
+    TFIPU_RETURN_IF_ERROR(DescribeOutfeeds());
+    TFIPU_RETURN_IF_ERROR(CheckMemory());
+    Progress(absl::StrCat("writing ", path),
+             static_cast<double>(header_.stages_size()) / (header_.stages_size() + 1));
+    TFIPU_RETURN_IF_ERROR(writer_.Write(std::move(header_), path));
+    Progress(absl::StrCat("wrote ", path), 1);
+    return absl::OkStatus();
+  }
+
+ private:
+  void Progress(const std::string& what, double done) const {
+    if (options_.progress) options_.progress(what, done);
+  }
+
+  // What a value is, which must be known by the time stage `reader` reads it.
+  absl::StatusOr<TensorSpec> SpecOf(const ValueRef& value, int reader) const {
+    const std::uint32_t i = value.index();
+    switch (value.source()) {
+      case ValueRef::INFEED:
+        if (i < header_.infeeds_size()) return header_.infeeds(i);
+        break;
+      case ValueRef::STARTUP_INPUT:
+        if (i < header_.startup_inputs_size()) return header_.startup_inputs(i);
+        break;
+      case ValueRef::CARRIED:
+        if (i < header_.carried_size()) return header_.carried(i).spec();
+        break;
+      case ValueRef::STAGE_RESULT:
+        if (value.stage() < reader && i < header_.stages(value.stage()).results_size()) {
+          return header_.stages(value.stage()).results(i);
+        }
+        break;
+      default:
+        break;
+    }
+    return absl::InvalidArgumentError(absl::StrCat("There is no ", ValueRef::Source_Name(value.source()), " ",
+                                                   i, " of stage ", value.stage(), " to read in stage ",
+                                                   reader));
+  }
+
+  absl::Status CheckArguments(int s, const StageSignature& signature) const {
+    const Stage& stage = header_.stages(s);
+    if (stage.arguments_size() != signature.parameters.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("Found ", stage.arguments_size(),
+                                                     " arguments, expected ", signature.parameters.size(),
+                                                     ", as the HLO has parameters"));
+    }
+    for (int i = 0; i < stage.arguments_size(); ++i) {
+      TFIPU_ASSIGN_OR_RETURN(const TensorSpec found, SpecOf(stage.arguments(i), s));
+      const TensorSpec& expected = signature.parameters[i];
+      if (ToString(found) != ToString(expected)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("Found ", ToString(found), " (", ValueRef::Source_Name(stage.arguments(i).source()),
+                         " ", stage.arguments(i).index(), ") for argument ", i, ", expected ",
+                         ToString(expected), ", as the HLO's parameter"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddStage(int s, const std::string& hlo) {
+    const std::string& cpu = header_.target().cpu();
+    auto compiled = CompileStage(hlo, cpu, options_.weight_threshold);
+    if (!compiled.ok()) {
+      // XLA may want to know a constant's value where it is used: then it stays in the code.
+      auto whole = CompileStage(hlo, cpu, ~std::uint64_t{0});
+      if (!whole.ok()) return compiled.status();
+      compiled = std::move(whole);
+    }
+    TFIPU_RETURN_IF_ERROR(CheckArguments(s, compiled->signature));
+    Stage& stage = *header_.mutable_stages(s);
+    std::uint64_t memory = compiled->code_size + compiled->temp_size;
+    for (const TensorSpec& parameter : compiled->signature.parameters) {
+      TFIPU_ASSIGN_OR_RETURN(const std::size_t size, TensorSize(parameter));
+      memory += size;
+    }
+    stage.clear_results();
+    for (const TensorSpec& result : compiled->signature.results) {
+      TFIPU_ASSIGN_OR_RETURN(const std::size_t size, TensorSize(result));
+      memory += size;
+      *stage.add_results() = result;
+    }
+    memory_of_ipu_[stage.ipu()] += memory;
+    for (LiftedWeight& weight : compiled->weights) {
+      memory += weight.bytes.size();
+      AddWeight(stage, std::move(weight));
+    }
+    *stage.mutable_code() = writer_.AddBlob(std::move(compiled->code));
+    *stage.mutable_hlo() = writer_.AddBlob(std::move(compiled->hlo));
+    stage.set_temp_size(compiled->temp_size);
+    stage.set_memory_used(memory);
+    return absl::OkStatus();
+  }
+
+  // A weight that another stage has as well is stored once, but takes memory on each IPU.
+  void AddWeight(Stage& stage, LiftedWeight weight) {
+    ValueRef& argument = *stage.add_arguments();
+    argument.set_source(ValueRef::WEIGHT);
+    const auto [found, added] = weight_of_bytes_.try_emplace(
+        absl::StrCat(ToString(weight.spec), ":", weight.bytes), header_.weights_size());
+    argument.set_index(found->second);
+    if (weights_on_ipu_[stage.ipu()].insert(found->second).second) {
+      memory_of_ipu_[stage.ipu()] += weight.bytes.size();
+    }
+    if (!added) return;
+    Weight& entry = *header_.add_weights();
+    *entry.mutable_spec() = std::move(weight.spec);
+    *entry.mutable_blob() = writer_.AddBlob(std::move(weight.bytes));
+    entry.set_ipu(stage.ipu());
+  }
+
+  absl::Status DescribeOutfeeds() {
+    if (header_.outfeeds_size() != header_.outfeed_values_size()) {
+      return absl::InvalidArgumentError(absl::StrCat("Found ", header_.outfeeds_size(), " outfeeds and ",
+                                                     header_.outfeed_values_size(),
+                                                     " values for them, expected as many of each"));
+    }
+    for (int i = 0; i < header_.outfeeds_size(); ++i) {
+      TFIPU_ASSIGN_OR_RETURN(TensorSpec spec, SpecOf(header_.outfeed_values(i), header_.stages_size()));
+      spec.set_name(header_.outfeeds(i).name());
+      *header_.mutable_outfeeds(i) = std::move(spec);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckMemory() const {
+    const Target& target = header_.target();
+    const std::uint64_t available = target.tiles_per_ipu() * target.memory_per_tile();
+    if (available == 0) return absl::OkStatus();
+    for (const auto& [ipu, needed] : memory_of_ipu_) {
+      if (needed <= available) continue;
+      std::vector<std::string> stages;
+      for (int s = 0; s < header_.stages_size(); ++s) {
+        const Stage& stage = header_.stages(s);
+        if (stage.ipu() == ipu)
+          stages.push_back(absl::StrCat("'", stage.name(), "': ", Bytes(stage.memory_used())));
+      }
+      return absl::ResourceExhaustedError(
+          absl::StrCat("The program needs ", Bytes(needed), " on IPU ", ipu, ", which has ", Bytes(available),
+                       " (", target.tiles_per_ipu(), " tiles of ", Bytes(target.memory_per_tile()),
+                       "). Its stages need ", absl::StrJoin(stages, ", "),
+                       ". Use a smaller batch, or split the model into more pipeline stages on "
+                       "further IPUs."));
+    }
+    return absl::OkStatus();
+  }
+
+  ExecutableHeader header_;
+  const CompileOptions& options_;
+  ExecutableWriter writer_;
+  absl::flat_hash_map<std::string, std::uint32_t> weight_of_bytes_;
+  std::map<std::uint32_t, std::set<std::uint32_t>> weights_on_ipu_;
+  std::map<std::uint32_t, std::uint64_t> memory_of_ipu_;
+};
+
+}  // namespace
+
+absl::Status Compile(ExecutableHeader header, const std::vector<std::string>& stage_hlo,
+                     const std::string& path, const CompileOptions& options) {
+  return ExecutableBuilder(std::move(header), options).Build(stage_hlo, path);
+}
+
+}  // namespace tfipu

@@ -1,0 +1,261 @@
+#include "cc/compiler/stage_compiler.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "cc/compiler/depthwise_convolution.h"
+#include "cc/compiler/element_type.h"
+#include "cc/compiler/weight_lifting.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/message.h"
+#include "xla/debug_options_flags.h"
+#include "xla/hlo/ir/hlo_computation.h"
+#include "xla/hlo/ir/hlo_instruction.h"
+#include "xla/hlo/ir/hlo_module.h"
+#include "xla/layout_util.h"
+#include "xla/service/compiler.h"
+#include "xla/service/cpu/cpu_aot_compilation_result.h"
+#include "xla/service/hlo_module_util.h"
+#include "xla/service/platform_util.h"
+#include "xla/shape_util.h"
+
+namespace tfipu {
+namespace {
+
+constexpr char kTriple[] = "x86_64-unknown-linux-gnu";
+
+std::string Serialize(const google::protobuf::MessageLite& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+// Some lists of XLA's thunks come out of hash sets: their order says nothing and changes from run to run.
+void SortSets(google::protobuf::Message& message) {
+  const google::protobuf::Reflection* reflection = message.GetReflection();
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  reflection->ListFields(message, &fields);
+  for (const google::protobuf::FieldDescriptor* field : fields) {
+    if (field->is_repeated() && field->name() == "invariant_arguments" &&
+        field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT64) {
+      auto stored = reflection->GetMutableRepeatedFieldRef<std::int64_t>(&message, field);
+      std::vector<std::int64_t> sorted;
+      for (int i = 0; i < stored.size(); ++i) sorted.push_back(stored.Get(i));
+      std::sort(sorted.begin(), sorted.end());
+      for (std::size_t i = 0; i < sorted.size(); ++i) stored.Set(i, sorted[i]);
+    }
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE || field->is_map()) continue;
+    const int size = field->is_repeated() ? reflection->FieldSize(message, field) : 0;
+    for (int i = 0; i < size; ++i) SortSets(*reflection->MutableRepeatedMessage(&message, field, i));
+    if (!field->is_repeated()) SortSets(*reflection->MutableMessage(&message, field));
+  }
+}
+
+// Where the user's program asked for the instruction, as far as XLA was told.
+std::string Location(const xla::HloInstruction& instruction) {
+  const xla::OpMetadata& metadata = instruction.metadata();
+  std::string where;
+  if (!metadata.op_name().empty()) absl::StrAppend(&where, " of '", metadata.op_name(), "'");
+  std::string file = metadata.source_file();
+  int line = metadata.source_line();
+  if (file.empty() && metadata.stack_frame_id() != 0) {
+    const xla::HloModule::StackFrame frame =
+        instruction.GetModule()->get_stack_frame(metadata.stack_frame_id());
+    file = frame.file_name;
+    line = frame.line;
+  }
+  if (!file.empty()) absl::StrAppend(&where, " at ", file, ":", line);
+  return where;
+}
+
+std::string Describe(const xla::HloInstruction& instruction) {
+  return absl::StrCat("operation ", xla::HloOpcodeString(instruction.opcode()), Location(instruction));
+}
+
+absl::Status CheckOperations(const xla::HloModule& module) {
+  for (const xla::HloComputation* computation : module.computations()) {
+    for (const xla::HloInstruction* instruction : computation->instructions()) {
+      switch (instruction->opcode()) {
+        case xla::HloOpcode::kInfeed:
+        case xla::HloOpcode::kOutfeed:
+        case xla::HloOpcode::kSend:
+        case xla::HloOpcode::kRecv:
+        case xla::HloOpcode::kAllReduce:
+        case xla::HloOpcode::kAllGather:
+        case xla::HloOpcode::kAllToAll:
+        case xla::HloOpcode::kCollectivePermute:
+        case xla::HloOpcode::kReduceScatter:
+          return absl::InvalidArgumentError(
+              absl::StrCat("The ", Describe(*instruction),
+                           " cannot be compiled for an IPU: an exported program "
+                           "exchanges data through its feeds only"));
+        default:
+          break;
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStatic(const xla::Shape& shape, absl::string_view what,
+                         const xla::HloInstruction& instruction) {
+  if (!shape.IsArray()) {
+    return absl::InvalidArgumentError(absl::StrCat("The ", what, " is ", shape.ToString(),
+                                                   ", expected a tensor (", Describe(instruction), ")"));
+  }
+  for (int i = 0; i < shape.dimensions().size(); ++i) {
+    if (shape.is_dynamic_dimension(i)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("The ", what, " has a dynamic shape: dimension ", i, " of ", shape.ToString(),
+                       " depends on the data, but an executable has static shapes (", Describe(instruction),
+                       "). Give the result a fixed size, or move the operation into postprocessing."));
+    }
+  }
+  if (FromXlaType(shape.element_type()) == INVALID) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("The ", what, " has type ", xla::PrimitiveType_Name(shape.element_type()),
+                     ", which an executable's feeds cannot have (", Describe(instruction), ")"));
+  }
+  return absl::OkStatus();
+}
+
+// The arrays inside a value that may be a tuple, in order.
+void Flatten(xla::HloInstruction* value, std::vector<xla::HloInstruction*>& leaves) {
+  if (!value->shape().IsTuple()) {
+    leaves.push_back(value);
+    return;
+  }
+  for (std::int64_t i = 0; i < value->shape().tuple_shapes().size(); ++i) {
+    if (value->opcode() == xla::HloOpcode::kTuple) {
+      Flatten(value->mutable_operand(i), leaves);
+    } else {
+      Flatten(value->parent()->AddInstruction(xla::HloInstruction::CreateGetTupleElement(value, i)), leaves);
+    }
+  }
+}
+
+// Makes the root a flat tuple and gives all parameters and results their default layout.
+absl::StatusOr<StageSignature> Normalise(xla::HloModule& module) {
+  xla::HloComputation* entry = module.entry_computation();
+  StageSignature signature;
+  for (const xla::HloInstruction* parameter : entry->parameter_instructions()) {
+    const std::string what =
+        absl::StrCat("parameter ", parameter->parameter_number(), " ('", parameter->name(), "')");
+    if (auto status = CheckStatic(parameter->shape(), what, *parameter); !status.ok()) return status;
+    signature.parameters.push_back(FromXlaShape(parameter->shape()));
+  }
+  std::vector<xla::HloInstruction*> leaves;
+  Flatten(entry->root_instruction(), leaves);
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    if (auto status = CheckStatic(leaves[i]->shape(), absl::StrCat("result ", i), *leaves[i]); !status.ok()) {
+      return status;
+    }
+    signature.results.push_back(FromXlaShape(leaves[i]->shape()));
+  }
+  entry->set_root_instruction(entry->AddInstruction(xla::HloInstruction::CreateTuple(leaves)),
+                              /*accept_different_shape=*/true);
+  // No result may overwrite an argument.
+  module.set_input_output_alias_config(xla::HloInputOutputAliasConfig(entry->root_instruction()->shape()));
+  return signature;
+}
+
+void SetDefaultLayouts(xla::HloModule& module) {
+  *module.mutable_entry_computation_layout() =
+      xla::ComputationLayout(module.entry_computation()->ComputeProgramShape(), /*ignore_layouts=*/true);
+  module.mutable_entry_computation_layout()->SetToDefaultLayout();
+}
+
+absl::StatusOr<std::unique_ptr<xla::HloModule>> Parse(absl::string_view hlo) {
+  xla::HloModuleProto proto;
+  if (!proto.ParseFromArray(hlo.data(), hlo.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("Found ", hlo.size(), " bytes that are no xla.HloModuleProto"));
+  }
+  auto config = xla::HloModule::CreateModuleConfigFromProto(proto, xla::GetDebugOptionsFromFlags());
+  if (!config.ok()) return config.status();
+  return xla::CreateModuleFromProto(proto, *config);
+}
+
+absl::StatusOr<std::unique_ptr<xla::cpu::CpuAotCompilationResult>> Generate(
+    std::unique_ptr<xla::HloModule> module, absl::string_view cpu) {
+  auto platform = xla::PlatformUtil::GetPlatform("Host");
+  if (!platform.ok()) return platform.status();
+  auto compiler = xla::Compiler::GetForPlatform((*platform)->id());
+  if (!compiler.ok()) return compiler.status();
+  xla::cpu::CpuAotCompilationOptions options(kTriple, std::string(cpu), /*features=*/"", "step",
+                                             xla::cpu::CpuAotCompilationOptions::RelocationModel::BigPic);
+  *options.mutable_debug_options() = module->config().debug_options();
+  auto results = (*compiler)->CompileAheadOfTime(std::move(module), options);
+  if (!results.ok()) return results.status();
+  if (results->size() != 1) {
+    return absl::InternalError(absl::StrCat("XLA gave ", results->size(), " compiled modules, expected 1"));
+  }
+  // The compiler of platform "Host" makes no other kind, and the libraries share no RTTI to ask.
+  return std::unique_ptr<xla::cpu::CpuAotCompilationResult>(
+      static_cast<xla::cpu::CpuAotCompilationResult*>((*results)[0].release()));
+}
+
+// XLA names instructions in its messages: say where they come from.
+absl::Status Explain(const absl::Status& status, const xla::HloModule& module) {
+  std::string message(status.message());
+  for (const xla::HloComputation* computation : module.computations()) {
+    for (const xla::HloInstruction* instruction : computation->instructions()) {
+      const std::string where = Location(*instruction);
+      if (!where.empty() && absl::StrContains(status.message(), instruction->name())) {
+        absl::StrAppend(&message, "; ", instruction->name(), " is the ", Describe(*instruction));
+        return absl::InvalidArgumentError(absl::StrCat("XLA cannot compile the program: ", message));
+      }
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat("XLA cannot compile the program: ", message));
+}
+
+}  // namespace
+
+absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view cpu,
+                                       std::uint64_t weight_threshold) {
+  auto module = Parse(hlo);
+  if (!module.ok()) return module.status();
+  if (auto status = CheckOperations(**module); !status.ok()) return status;
+
+  (*module)->set_name("stage");
+
+  StageCode stage;
+  auto signature = Normalise(**module);
+  if (!signature.ok()) return signature.status();
+  stage.signature = *std::move(signature);
+  if (auto rewritten = DepthwiseConvolutionRewriter().Run(module->get()); !rewritten.ok())
+    return rewritten.status();
+  auto weights = LiftWeights(**module, weight_threshold);
+  if (!weights.ok()) return weights.status();
+  stage.weights = *std::move(weights);
+  SetDefaultLayouts(**module);
+  stage.hlo = Serialize((*module)->ToProto());
+
+  std::unique_ptr<xla::HloModule> original = (*module)->Clone();
+  auto result = Generate(*std::move(module), cpu);
+  if (!result.ok()) return Explain(result.status(), *original);
+
+  for (absl::string_view object : (*result)->obj_files()) stage.code_size += object.size();
+  for (const xla::cpu::BufferAllocationInfo& buffer : (*result)->buffer_allocation_infos()) {
+    if (buffer.is_constant()) stage.code_size += buffer.size();
+    if (buffer.is_temp()) stage.temp_size += buffer.size();
+  }
+  xla::cpu::CompilationResultProto proto = (*result)->proto();
+  SortSets(*proto.mutable_thunk_sequence());
+  stage.code = Serialize(proto);
+  return stage;
+}
+
+}  // namespace tfipu

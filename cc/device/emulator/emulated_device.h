@@ -1,0 +1,33 @@
+// A device of the emulator: runs a loaded program's steps on the CPU.
+#ifndef CC_DEVICE_EMULATOR_EMULATED_DEVICE_H_
+#define CC_DEVICE_EMULATOR_EMULATED_DEVICE_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "cc/device/device.h"
+#include "cc/device/emulator/native_code.h"
+#include "cc/device/emulator/plan.h"
+
+namespace tfipu {
+
+// What all devices of a program share. Immutable.
+struct LoadedProgram {
+  std::shared_ptr<const Executable> executable;
+  Plan plan;
+  std::vector<std::unique_ptr<NativeCode>> code;  // one for each stage
+};
+
+// A device with a thread for each lane of the plan but the first, which the thread inside Run() serves when
+// the plan allows it. Stages run as soon as their arguments are there; a step's results are handed out in
+// order, when the steps that must have entered behind it have. Dummy steps count as entered and are not
+// computed: carried values pass them unchanged. InvalidArgument: the start-up inputs are not those of the
+// executable, or the environment asks for a fault that cannot be read.
+absl::StatusOr<std::unique_ptr<Device>> MakeEmulatedDevice(std::shared_ptr<const LoadedProgram> program,
+                                                           absl::Span<const ConstBuffer> startup_inputs);
+
+}  // namespace tfipu
+
+#endif  // CC_DEVICE_EMULATOR_EMULATED_DEVICE_H_

@@ -1,0 +1,92 @@
+#include "cc/device/emulator/emulator.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "cc/base/status_macros.h"
+#include "cc/device/emulator/emulated_device.h"
+#include "cc/device/emulator/floating_point.h"
+#include "cc/device/emulator/native_code.h"
+#include "cc/device/emulator/plan.h"
+
+namespace tfipu {
+namespace {
+
+absl::Status Named(const absl::Status& status, const Executable& executable, int stage) {
+  return absl::Status(status.code(),
+                      absl::StrCat("Stage ", stage, " '", executable.header().stages(stage).name(), "' of ",
+                                   executable.path(), ": ", status.message()));
+}
+
+// Runs a stage on zeros and its weights: XLA sets things up in the first call, and weights are read from the
+// file.
+absl::Status WarmUp(const LoadedProgram& program, int s) {
+  const NativeCode& code = *program.code[s];
+  const StagePlan& stage = program.plan.stages[s];
+  const ExecutableHeader& header = program.executable->header();
+  AlignedBuffer zeros(stage.argument_sizes.empty()
+                          ? 0
+                          : *std::max_element(stage.argument_sizes.begin(), stage.argument_sizes.end()));
+  std::memset(zeros.data(), 0, zeros.size());
+  std::vector<ConstBuffer> arguments;
+  for (std::size_t i = 0; i < stage.arguments.size(); ++i) {
+    const ValueRef& value = stage.arguments[i];
+    arguments.push_back(value.source() == ValueRef::WEIGHT
+                            ? program.executable->blob(header.weights(value.index()).blob())
+                            : ConstBuffer(zeros.data(), stage.argument_sizes[i]));
+  }
+  std::vector<AlignedBuffer> buffers;
+  std::vector<MutableBuffer> results;
+  for (std::size_t size : stage.result_sizes) results.push_back(buffers.emplace_back(size).span());
+  const AlignedBuffer temp(code.temp_size());
+  return code.Run(arguments, results, temp.span());
+}
+
+class EmulatedProgram : public Program {
+ public:
+  explicit EmulatedProgram(std::shared_ptr<const LoadedProgram> loaded) : loaded_(std::move(loaded)) {}
+
+  const Executable& executable() const override { return *loaded_->executable; }
+
+  absl::StatusOr<std::unique_ptr<Device>> CreateDevice(
+      absl::Span<const ConstBuffer> startup_inputs) override {
+    return MakeEmulatedDevice(loaded_, startup_inputs);
+  }
+
+ private:
+  const std::shared_ptr<const LoadedProgram> loaded_;
+};
+
+class EmulatorBackend : public Backend {
+ public:
+  absl::StatusOr<std::shared_ptr<Program>> Load(std::shared_ptr<const Executable> executable) override {
+    const ExecutableHeader& header = executable->header();
+    auto loaded = std::make_shared<LoadedProgram>();
+    loaded->executable = executable;
+    TFIPU_ASSIGN_OR_RETURN(loaded->plan, Plan::Make(header));
+    const ScopedFlushDenormals flush;
+    for (int s = 0; s < header.stages_size(); ++s) {
+      const StagePlan& stage = loaded->plan.stages[s];
+      auto code = NativeCode::Load(executable->blob(header.stages(s).code()), stage.argument_sizes,
+                                   stage.result_sizes);
+      if (!code.ok()) return Named(code.status(), *executable, s);
+      loaded->code.push_back(*std::move(code));
+      if (!loaded->code[s]->always_ends()) continue;
+      if (absl::Status status = WarmUp(*loaded, s); !status.ok()) return Named(status, *executable, s);
+    }
+    return std::make_shared<EmulatedProgram>(std::move(loaded));
+  }
+};
+
+}  // namespace
+
+Backend& Emulator() {
+  static EmulatorBackend* const emulator = new EmulatorBackend;
+  return *emulator;
+}
+
+}  // namespace tfipu

@@ -1,0 +1,39 @@
+// Programs for tests: HLO text -> executable file -> loaded program.
+#ifndef CC_DEVICE_EMULATOR_TESTING_PROGRAM_H_
+#define CC_DEVICE_EMULATOR_TESTING_PROGRAM_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "cc/compiler/compiler.h"
+#include "cc/device/device.h"
+#include "cc/executable/executable.pb.h"
+
+namespace tfipu {
+
+// A serialised xla.HloModuleProto. Ends the test program when the text cannot be parsed.
+std::string ParseHlo(absl::string_view text);
+
+// A header with one infeed "x" and one outfeed "y", both `feed`, and `stages` stages in a chain, each on an
+// IPU of its own, with the schedule's hold. Fields may be changed before Make().
+struct TestingProgram {
+  static TestingProgram Chain(std::vector<std::string> stages, Schedule schedule = GROUPED);
+  static TestingProgram OneStage(std::string stage) { return Chain({std::move(stage)}); }
+
+  // Compiles to a temporary file, opens and loads it.
+  absl::StatusOr<std::shared_ptr<Program>> Make(const CompileOptions& options = {}) const;
+
+  // A device of the program, without start-up inputs unless given. Ends the test program on errors.
+  std::unique_ptr<tfipu::Device> Device(std::vector<ConstBuffer> startup_inputs = {}) const;
+
+  ExecutableHeader header;
+  std::vector<std::string> hlo;  // text, one for each stage
+};
+
+}  // namespace tfipu
+
+#endif  // CC_DEVICE_EMULATOR_TESTING_PROGRAM_H_
