@@ -51,6 +51,7 @@ class ExecutableBuilder {
                                                         "': ", status.message()));
       }
     }
+    TFIPU_RETURN_IF_ERROR(AddInitialValues());
     TFIPU_RETURN_IF_ERROR(DescribeOutfeeds());
     TFIPU_RETURN_IF_ERROR(CheckMemory());
     Progress(absl::StrCat("writing ", path),
@@ -160,6 +161,31 @@ class ExecutableBuilder {
     *entry.mutable_spec() = std::move(weight.spec);
     *entry.mutable_blob() = writer_.AddBlob(std::move(weight.bytes));
     entry.set_ipu(stage.ipu());
+  }
+
+  // What carried values start as, as far as it is constant, becomes weights of the first stage's IPU.
+  absl::Status AddInitialValues() {
+    for (int i = 0; i < header_.carried_size(); ++i) {
+      Carried& carried = *header_.mutable_carried(i);
+      if (carried.initial().source() != ValueRef::WEIGHT) continue;
+      const std::uint32_t given = carried.initial().index();
+      if (given >= options_.initial_values.size()) {
+        return absl::InvalidArgumentError(absl::StrCat("Carried value ", i, " starts as initial value ", given,
+                                                       ", but there are ", options_.initial_values.size()));
+      }
+      TFIPU_ASSIGN_OR_RETURN(const std::size_t size, TensorSize(carried.spec()));
+      const std::string& bytes = options_.initial_values[given];
+      if (bytes.size() != size) {
+        return absl::InvalidArgumentError(absl::StrCat("Found ", bytes.size(), " bytes for the initial value of ",
+                                                       "carried value ", i, ", expected ", size));
+      }
+      carried.mutable_initial()->set_index(header_.weights_size());
+      Weight& entry = *header_.add_weights();
+      *entry.mutable_spec() = carried.spec();
+      *entry.mutable_blob() = writer_.AddBlob(bytes);
+      entry.set_ipu(header_.stages(0).ipu());
+    }
+    return absl::OkStatus();
   }
 
   absl::Status DescribeOutfeeds() {
