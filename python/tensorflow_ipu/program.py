@@ -28,6 +28,7 @@ class Source(enum.Enum):
     STARTUP_INPUT = "STARTUP_INPUT"  # index into Program.startup_inputs
     STAGE_RESULT = "STAGE_RESULT"  # result `index` of the earlier stage `stage`
     CARRIED = "CARRIED"  # index into Program.carried: kept from step to step
+    WEIGHT = "WEIGHT"  # of Carried.initial only: index into Program.initial_values
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Program:
     iterations: int = 1
     startup_inputs: Sequence[tf.TensorSpec] = ()
     carried: Sequence[Carried] = ()
+    initial_values: Sequence[bytes] = ()  # constants that carried values start as
     schedule: str = "GROUPED"
     hold: int = 0
     timeout_us: int = DEFAULT_TIMEOUT_US
@@ -167,7 +169,11 @@ def compile_program(
     """
     try:
         native.compile(
-            header_json(program), [stage.hlo for stage in program.stages], path, progress=progress
+            header_json(program),
+            [stage.hlo for stage in program.stages],
+            path,
+            progress=progress,
+            **({"initial_values": list(program.initial_values)} if program.initial_values else {}),
         )
     except native.StatusError as error:
         if error.code == tf.errors.INVALID_ARGUMENT:

@@ -10,48 +10,32 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 from tensorflow.python.framework import func_graph as func_graph_module
 from tensorflow.python.framework import ops
+
+from tensorflow_ipu.graph_copy import copy_tensors, needed
 
 if TYPE_CHECKING:
     from tensorflow_ipu.pipelining_ops import PipelineLayout
 
 
 class ProgramGraph(func_graph_module.FuncGraph):
-    """A graph whose variables are captured by value, and which knows what variable each value is of."""
+    """A graph in which a part of a program is traced.
+
+    In graph mode (TensorFlow 1) variables have values in a session only: what is captured of them are the
+    results of read operations in the session's graph. In eager mode the variables themselves are captured.
+    """
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, capture_by_value=True)
-        self.variable_names: dict[int, str] = {}  # by id of the value as it was captured
-        self._handle_names: dict[int, str] = {}
-
-    def watch_variable(self, variable: Any) -> None:
-        super().watch_variable(variable)
-        self.root()._handle_names[id(variable.handle)] = variable.name.split(":")[0]
-
-    def root(self) -> ProgramGraph:
-        """The outermost graph of the program."""
-        outer = self.outer_graph
-        return outer.root() if isinstance(outer, ProgramGraph) else self
-
-    def _capture_by_value(self, op_type: str, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        operation = super()._capture_by_value(op_type, inputs, *args, **kwargs)
-        root = self.root()
-        outer = {id(inner): outer for outer, inner in self.captures}
-        value = outer[id(operation.outputs[0])]
-        while isinstance(getattr(value, "graph", None), ProgramGraph):
-            value = {id(inner): outer for outer, inner in value.graph.captures}[id(value)]
-        handle = inputs[0]
-        if not isinstance(handle, ops.EagerTensor) and isinstance(handle.graph, func_graph_module.FuncGraph):
-            handle = {id(inner): outer for outer, inner in handle.graph.captures}.get(id(handle), handle)
-        if op_type == "ReadVariableOp":
-            root.variable_names[id(value)] = root._handle_names.get(id(handle), f"variable_{id(value)}")
-        return operation
+        with tf.init_scope():
+            eager = tf.executing_eagerly()
+        super().__init__(name, capture_by_value=not eager)
 
 
 @dataclass
@@ -172,3 +156,80 @@ def trace_stage(
     finally:
         builder.enqueued = outer
         builder.depth -= 1
+
+
+class NotConstant(Exception):
+    """A value depends on what is only known when the program is started or run."""
+
+
+def value_of(tensor: Any, leaves: Mapping[int, Any]) -> Any:
+    """The value of a tensor of a program, in the graph that is being traced now.
+
+    Args:
+      tensor: of a ProgramGraph, of the session's graph, or an eager one.
+      leaves: values of tensors of the session's graph and of eager ones, by id.
+
+    Raises:
+      NotConstant: it depends on a tensor of the session's graph that `leaves` does not have.
+    """
+    if id(tensor) in leaves:
+        return leaves[id(tensor)]
+    if isinstance(tensor, ops.EagerTensor):
+        return tensor
+    graph = tensor.graph
+    if not isinstance(graph, ProgramGraph):
+        constant = tf.get_static_value(tensor)
+        if constant is None:
+            raise NotConstant(tensor.name)
+        return tf.constant(constant, tensor.dtype)
+    for outer, inner in graph.captures:
+        if inner is tensor:
+            return value_of(outer, leaves)
+    return copy_tensors(graph, [tensor], {}, capture_into_trace(graph, leaves))[0]
+
+
+def capture_into_trace(graph: ProgramGraph, leaves: Mapping[int, Any]) -> Callable[[Any], Any]:
+    """Gives the values of what `graph` captured, variables included, in the graph that is being traced
+    now."""
+    variables = {id(variable.handle): variable for variable in graph.variables}
+
+    def capture(outer: Any) -> Any:
+        if id(outer) in variables:
+            here = ops.get_default_graph()
+            here.watch_variable(variables[id(outer)])
+            return here.capture(outer)
+        return value_of(outer, leaves)
+
+    return capture
+
+
+def outer_tensors(tensors: Sequence[Any]) -> list[Any]:
+    """What lies outside of all ProgramGraphs and `tensors` depend on, each once: in graph mode tensors of the
+    session's graph, in eager mode eager tensors, except handles of variables."""
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    waiting = list(tensors)
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        if isinstance(tensor, ops.EagerTensor) or not isinstance(tensor.graph, ProgramGraph):
+            if tensor.dtype != tf.resource:
+                found[id(tensor)] = tensor
+            continue
+        captured = {inner.op.name: outer for outer, inner in tensor.graph.captures}
+        for operation in needed([tensor], {}):
+            if operation.name in captured:
+                waiting.append(captured[operation.name])
+    return list(found.values())
+
+
+def constant_value(tensor: Any) -> Any:
+    """The value of a tensor of a program that depends on constants only, as an array.
+
+    Raises:
+      NotConstant: it depends on more.
+    """
+    with context.eager_mode():
+        return tf.function(lambda: value_of(tensor, {}), autograph=False)().numpy()
