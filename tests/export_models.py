@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-
 from tensorflow_ipu import serving
 
 

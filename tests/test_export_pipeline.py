@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export_models import serve
-
 from tensorflow_ipu import serving
 from tensorflow_ipu._runtime import native
 from tensorflow_ipu.config import IPUConfig, reset_ipu_configuration
@@ -170,9 +169,7 @@ def test_signatures_are_deduced_from_the_first_stage(directory: str) -> None:
 
 def test_a_stage_that_does_not_take_what_it_is_given(directory: str) -> None:
     with pytest.raises(ValueError, match=r"`computational_stages\[0\]`.*`computational_stages\[1\]`"):
-        serving.export_pipeline(
-            [lambda x: (x, x), add_three], directory, 4, predict_step_signature=[FOUR]
-        )
+        serving.export_pipeline([lambda x: (x, x), add_three], directory, 4, predict_step_signature=[FOUR])
     with pytest.raises(ValueError, match=r"`computational_stages\[0\]`.*`computational_stages\[1\]`"):
         serving.export_pipeline(
             [double, tf.function(add_three, input_signature=[tf.TensorSpec([5])])],

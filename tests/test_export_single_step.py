@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from export_models import serve
-
 from tensorflow_ipu import serving
 
 FOUR = tf.TensorSpec([4], tf.float32)
@@ -49,7 +48,9 @@ import tensorflow_ipu.embedded_runtime
 model = tf.saved_model.load({directory!r})
 print(model.signatures["serving_default"](tf.constant([1.0, 2.0, 5.0, 7.0]))["output_0"].numpy().tolist())
 """
-    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=300)
+    output = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=300
+    )
     assert output.stdout.strip() == "[2.0, 4.0, 10.0, 14.0]"
 
 
@@ -59,7 +60,11 @@ def test_names_of_inputs_and_outputs(directory: str, tmp_path: Path) -> None:
 
     serving.export_single_step(step, directory, 1, [FOUR, FOUR])
     outputs = serve(directory)(first=[1] * 4, second=[2] * 4)
-    assert {name: value[0] for name, value in outputs.items()} == {"output_0": 1, "output_1": 2, "output_2": 3}
+    assert {name: value[0] for name, value in outputs.items()} == {
+        "output_0": 1,
+        "output_1": 2,
+        "output_2": 3,
+    }
 
     run = serving.export_single_step(
         step, str(tmp_path / "named"), 1, [FOUR, FOUR], output_names=["a", "b", "c"]
@@ -73,8 +78,12 @@ def test_names_of_inputs_and_outputs(directory: str, tmp_path: Path) -> None:
 
 
 def test_input_dataset(directory: str) -> None:
-    dataset = tf.data.Dataset.from_tensor_slices(np.zeros([6, 2, 3], np.float32)).batch(2, drop_remainder=True)
-    run = serving.export_single_step(lambda x: tf.reduce_sum(x, axis=[1, 2]), directory, 3, input_dataset=dataset)
+    dataset = tf.data.Dataset.from_tensor_slices(np.zeros([6, 2, 3], np.float32)).batch(
+        2, drop_remainder=True
+    )
+    run = serving.export_single_step(
+        lambda x: tf.reduce_sum(x, axis=[1, 2]), directory, 3, input_dataset=dataset
+    )
     np.testing.assert_array_equal(run(tf.ones([2, 2, 3])), [6, 6])
 
 
@@ -88,19 +97,22 @@ def test_variables_and_captured_tensors_are_frozen(directory: str) -> None:
 def test_preprocessing_and_postprocessing_run_on_the_cpu(directory: str) -> None:
     words = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["graphcore"], [1.0]), -3.0)
     offset = tf.Variable(1.0)
+
+    def preprocess(text: tf.Tensor) -> tf.Tensor:
+        return words.lookup(text) + offset
+
     run = serving.export_single_step(
         lambda x: x * 2,
         directory,
         1,
         [FOUR],
-        preprocessing_step=lambda text: words.lookup(text) + offset,
+        preprocessing_step=preprocess,
         preprocessing_step_signature=[tf.TensorSpec([4], tf.string)],
         postprocessing_step=lambda y: (tf.strings.as_string(tf.cast(tf.abs(y), tf.int32)), y),
         postprocessing_step_signature=[FOUR],
         output_names=["text", "value"],
     )
     offset.assign(5.0)
-    del words
     text, value = run(tf.constant(["graphcore", "a", "b", "c"]))
     assert text.numpy().tolist() == [b"4", b"4", b"4", b"4"]
     assert value.numpy().tolist() == [4, -4, -4, -4]
@@ -188,7 +200,9 @@ def test_replicas_and_timeout_are_in_the_executable(directory: str) -> None:
 
     from tensorflow_ipu._runtime import native
 
-    run = serving.export_single_step(double, directory, 7, replicas=2, timeout_us=1234, target_cpu="x86-64-v2")
+    run = serving.export_single_step(
+        double, directory, 7, replicas=2, timeout_us=1234, target_cpu="x86-64-v2"
+    )
     header = json.loads(native.inspect(os.path.join(directory, "assets", "executable.ipu")))
     assert (header["iterations"], header["replicas"], header["timeout_us"]) == ("7", 2, "1234")
     assert header["target"]["cpu"] == "x86-64-v2"

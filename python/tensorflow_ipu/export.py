@@ -38,6 +38,7 @@ from tensorflow_ipu.signatures import (
     check_output_names,
     check_step_boundary,
     deduce_signature,
+    parameter_names,
     resolve_output_names,
 )
 
@@ -185,7 +186,8 @@ def engine_name(program_name: str, executable: str) -> str:
 
 
 def runtime_function(program: ServedProgram, executable: str) -> Any:
-    """A tf.function that runs the executable in this process. Its engine is started now and lives as long as it."""
+    """A tf.function that runs the executable in this process. Its engine is started now and lives as long as
+    it."""
     engines.start_engine([], executable, program.engine_name, program.timeout_us)
     engine = engines.take_engine(program.engine_name)
 
@@ -283,6 +285,7 @@ def _lower_stages(
             function = _bind(stage, constants) if constants else stage
         else:
             taken = list(lowered[-1].results)
+            _check_parameter_count(stage, name, stage_names[position - 1], len(taken))
             own = getattr(stage, "input_signature", None)
             if own is not None:
                 check_step_boundary(stage_names[position - 1], taken, name, list(own))
@@ -291,6 +294,16 @@ def _lower_stages(
         progress(f"lowering {name}", (position + 0.5) / len(stages))
         lowered.append(lower(fold(traced)))
     return lowered
+
+
+def _check_parameter_count(stage: Callable, name: str, producer: str, results: int) -> None:
+    try:
+        parameter_names(stage, results, name)
+    except ValueError as error:
+        raise ValueError(
+            f"The outputs of `{producer}` do not match the inputs of `{name}`: it returns {results} tensors. "
+            f"{error}"
+        ) from None
 
 
 def _bind(stage: Callable, constants: Sequence[Any]) -> Callable:

@@ -90,12 +90,13 @@ def concrete_function(function: Callable, signature: Sequence[tf.TensorSpec], na
       ValueError: the function returns nothing.
       TypeError: the function returns something that is no tensor.
     """
+    own: Any = function
     autograph = True
-    if isinstance(function, polymorphic_function.Function):
-        function, autograph = function.python_function, function._autograph
+    if isinstance(own, polymorphic_function.Function):
+        own, autograph = own.python_function, own._autograph
     # Names are not part of what is traced; two parameters may have the same one.
     specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in signature]
-    concrete = tf.function(function, autograph=autograph).get_concrete_function(*specs)
+    concrete = tf.function(own, autograph=autograph).get_concrete_function(*specs)
     if not concrete.outputs:
         raise ValueError(f"`{name}` returns no tensor.")
     for result in tf.nest.flatten(concrete.structured_outputs):
