@@ -208,15 +208,15 @@ absl::Status SetFlag(const Flag& flag, absl::string_view value, Flags* flags) {
   const auto wrong = [&](absl::string_view expected) {
     return absl::InvalidArgumentError(absl::StrCat("--", flag.name, ": found \"", value, "\", expected ", expected, "."));
   };
-  if (auto* const* text = std::get_if<std::string Flags::*>(&flag.member)) {
+  if (const auto* text = std::get_if<std::string Flags::*>(&flag.member)) {
     flags->*(*text) = std::string(value);
-  } else if (auto* const* flag_bool = std::get_if<bool Flags::*>(&flag.member)) {
+  } else if (const auto* flag_bool = std::get_if<bool Flags::*>(&flag.member)) {
     if (!ParseBool(value, &(flags->*(*flag_bool)))) return wrong("true or false");
-  } else if (auto* const* int32 = std::get_if<std::int32_t Flags::*>(&flag.member)) {
+  } else if (const auto* int32 = std::get_if<std::int32_t Flags::*>(&flag.member)) {
     if (!absl::SimpleAtoi(value, &(flags->*(*int32)))) return wrong("a whole number");
-  } else if (auto* const* int64 = std::get_if<std::int64_t Flags::*>(&flag.member)) {
+  } else if (const auto* int64 = std::get_if<std::int64_t Flags::*>(&flag.member)) {
     if (!absl::SimpleAtoi(value, &(flags->*(*int64)))) return wrong("a whole number");
-  } else if (auto* const* number = std::get_if<float Flags::*>(&flag.member)) {
+  } else if (const auto* number = std::get_if<float Flags::*>(&flag.member)) {
     if (!absl::SimpleAtof(value, &(flags->*(*number)))) return wrong("a number");
   }
   return absl::OkStatus();

@@ -122,6 +122,19 @@ bool Manager::WaitUntilSettled(const std::vector<std::string>& models, absl::Tim
   }
 }
 
+void Manager::WaitUntilTried() const {
+  absl::MutexLock lock(&mutex_);
+  const auto tried = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    for (const auto& [name, model] : models_) {
+      for (const auto& version : model.versions) {
+        if (version->wanted && version->stage < ServableStage::kAvailable && !version->waits_for_retry) return false;
+      }
+    }
+    return true;
+  };
+  while (!tried()) changed_.Wait(&mutex_);
+}
+
 bool Manager::IsAvailable(absl::string_view name, std::int64_t number) const {
   absl::MutexLock lock(&mutex_);
   const auto model = models_.find(name);

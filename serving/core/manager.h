@@ -87,6 +87,9 @@ class Manager : public ServableDirectory {
   // deadline.
   bool WaitUntilSettled(const std::vector<std::string>& models, absl::Time deadline) const;
 
+  // Waits until every wanted version was tried: it is available, has ended, or waits for another attempt.
+  void WaitUntilTried() const;
+
   // Whether this version is available.
   bool IsAvailable(absl::string_view model, std::int64_t version) const;
 

@@ -39,7 +39,7 @@ std::string Labels(const Point& point) {
 }
 
 void AppendHistogram(const std::string& name, const Point& point, std::string* page) {
-  const tsl::HistogramProto& histogram = point.histogram_value;
+  const tensorflow::HistogramProto& histogram = point.histogram_value;
   const std::string labels = Labels(point);
   const char* const comma = point.labels.empty() ? "" : ",";
   double up_to = 0;

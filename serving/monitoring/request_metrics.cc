@@ -55,7 +55,7 @@ struct Distribution {
     sum.fetch_add(static_cast<std::uint64_t>(std::max(0.0, microseconds)), std::memory_order_relaxed);
   }
 
-  bool Read(tsl::HistogramProto* proto) const {
+  bool Read(tensorflow::HistogramProto* proto) const {
     double count = 0;
     for (int i = 0; i < kBuckets; ++i) {
       const auto in_bucket = static_cast<double>(counts[i].load(std::memory_order_relaxed));
@@ -110,7 +110,7 @@ class RequestMetrics::Impl {
       for (const auto& [name, model] : models_) {
         for (std::size_t api = 0; api < kApis.size(); ++api) {
           for (std::size_t entry = 0; entry < kEntrypoints.size(); ++entry) {
-            tsl::HistogramProto proto;
+            tensorflow::HistogramProto proto;
             if (!model->latency[api][entry].Read(&proto)) continue;
             const bool rest = kEntrypoints[entry] == "REST";
             collector.CollectValue({name, rest ? absl::AsciiStrToLower(kApis[api]) : std::string(kApis[api]),
@@ -125,7 +125,7 @@ class RequestMetrics::Impl {
       absl::MutexLock lock(&mutex_);
       for (const auto& [name, model] : models_) {
         for (std::size_t api = 0; api < kApis.size(); ++api) {
-          tsl::HistogramProto proto;
+          tensorflow::HistogramProto proto;
           if (!model->runtime[api].Read(&proto)) continue;
           collector.CollectValue({name, std::string(kApis[api]), "TF1"}, std::move(proto));
         }
@@ -162,7 +162,7 @@ class RequestMetrics::Impl {
 
  private:
   MetricDef<MetricKind::kCumulative, std::int64_t, 2> requests_;
-  MetricDef<MetricKind::kCumulative, tsl::HistogramProto, 3> latency_, runtime_;
+  MetricDef<MetricKind::kCumulative, tensorflow::HistogramProto, 3> latency_, runtime_;
   absl::Mutex mutex_;
   std::map<std::string, std::shared_ptr<ModelMetrics>> models_ ABSL_GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> generation_{0};

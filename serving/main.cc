@@ -1,0 +1,71 @@
+// tensorflow_model_server: serves SavedModels over gRPC and REST. --help tells how to call it.
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <thread>
+
+#include "absl/types/span.h"
+#include "serving/core/log.h"
+#include "serving/flags.h"
+#include "serving/server.h"
+#include "serving/tensorflow_log.h"
+#include "tensorflow/c/c_api.h"
+
+namespace {
+
+// Blocks them in this thread and all that it starts.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using tfipu::serving::LogError;
+  using tfipu::serving::LogInfo;
+  tfipu::serving::Flags flags;
+  if (const absl::Status status =
+          tfipu::serving::ParseFlags(absl::MakeConstSpan(argv + 1, argc > 0 ? argc - 1 : 0), &flags);
+      !status.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  if (flags.help) {
+    std::fputs(tfipu::serving::FlagHelp().c_str(), stdout);
+    return 0;
+  }
+  if (flags.version) {
+    std::printf("TensorFlow ModelServer: %s\nTensorFlow Library: %s\n", TFIPU_VERSION, TF_Version());
+    return 0;
+  }
+  tfipu::serving::TakeTensorFlowLog();
+  const sigset_t signals = BlockSignals();
+  auto server = tfipu::serving::Server::Start(flags);
+  if (!server.ok()) {
+    LogError(server.status().message());
+    _exit(1);
+  }
+  LogInfo("Serving; SIGTERM or SIGINT ends it.");
+  int received = 0;
+  sigwait(&signals, &received);
+  LogInfo("Signal ", received, ": finishing running requests.");
+  std::thread([signals] {
+    int again = 0;
+    sigwait(&signals, &again);
+    LogInfo("Signal ", again, ": ending at once.");
+    _exit(128 + again);
+  }).detach();
+  (*server)->Shutdown();
+  LogInfo("Ended.");
+  // TensorFlow's static destructors have nothing left to do but to race with its threads.
+  _exit(0);
+}

@@ -1,0 +1,398 @@
+#include "serving/server.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "cc/base/status_macros.h"
+#include "cc/engine/engine_manager.h"
+#include "serving/api/call_observer.h"
+#include "serving/api/call_pool.h"
+#include "serving/api/inference.h"
+#include "serving/api/rpc_methods.h"
+#include "serving/config.pb.h"
+#include "serving/core/log.h"
+#include "serving/core/manager.h"
+#include "serving/grpc/grpc_server.h"
+#include "serving/health.h"
+#include "serving/monitoring/prometheus.h"
+#include "serving/monitoring/request_metrics.h"
+#include "serving/rest/http_server.h"
+#include "serving/rest/rest_handler.h"
+#include "serving/servables/saved_model.h"
+#include "serving/servables/warmup.h"
+#include "serving/session_config.h"
+#include "serving/sources/config_source.h"
+#include "serving/sources/model_config.h"
+#include "tensorflow/core/platform/env.h"
+
+namespace tfipu::serving {
+namespace {
+
+constexpr char kPrometheusPath[] = "/monitoring/prometheus/metrics";
+// The flags' word for a port that the system chooses.
+constexpr int kAnyPort = -1;
+
+// Runs a recorded request as the APIs would.
+absl::Status ReplayLog(const Servable& servable, const tensorflow::serving::PredictionLog& log,
+                       const InferenceOptions& options) {
+  const CallContext context;
+  if (log.has_predict_log()) {
+    tensorflow::serving::PredictResponse response;
+    return Predict(servable, log.predict_log().request(), options, context, &response);
+  }
+  if (log.has_classify_log()) {
+    tensorflow::serving::ClassificationResponse response;
+    return Classify(servable, log.classify_log().request(), options, context, &response);
+  }
+  if (log.has_regress_log()) {
+    tensorflow::serving::RegressionResponse response;
+    return Regress(servable, log.regress_log().request(), options, context, &response);
+  }
+  if (log.has_multi_inference_log()) {
+    tensorflow::serving::MultiInferenceResponse response;
+    return MultiInference(servable, log.multi_inference_log().request(), options, context, &response);
+  }
+  return absl::UnimplementedError("it records a call that is none of Predict, Classify, Regress and MultiInference");
+}
+
+class SavedModelLoader : public Loader {
+ public:
+  SavedModelLoader(const VersionSource& source, const ExecutionConfig& execution, const Flags& flags,
+                   const InferenceOptions& inference)
+      : source_(source), execution_(execution), flags_(flags), inference_(inference) {}
+
+  absl::StatusOr<std::unique_ptr<const Servable>> Load() override {
+    TFIPU_ASSIGN_OR_RETURN(std::unique_ptr<const Servable> servable,
+                           LoadSavedModelServable(source_, execution_.saved_model));
+    if (flags_.enable_model_warmup) {
+      TFIPU_RETURN_IF_ERROR(WarmUp(*servable, source_.path, std::max(1, flags_.num_request_iterations_for_warmup),
+                                   [this](const Servable& warm, const tensorflow::serving::PredictionLog& log) {
+                                     return ReplayLog(warm, log, inference_);
+                                   }));
+    }
+    if (flags_.flush_filesystem_caches) tensorflow::Env::Default()->FlushFileSystemCaches().IgnoreError();
+    return servable;
+  }
+
+ private:
+  const VersionSource source_;
+  const ExecutionConfig& execution_;
+  const Flags& flags_;
+  const InferenceOptions& inference_;
+};
+
+class Observer : public CallObserver {
+ public:
+  explicit Observer(RequestMetrics* metrics) : metrics_(metrics) {}
+  void Finished(const CallRecord& call) override { metrics_->Finished(call); }
+
+ private:
+  RequestMetrics* const metrics_;
+};
+
+void LogChange(const ServableState& state) {
+  switch (state.stage) {
+    case ServableStage::kLoading:
+      if (!state.status.ok()) {
+        LogWarning("Loading servable version ", state.id.DebugString(), " failed and will be tried again: ",
+                   state.status.ToString());
+      }
+      break;
+    case ServableStage::kAvailable:
+      LogInfo("Successfully loaded servable version ", state.id.DebugString());
+      break;
+    case ServableStage::kEnd:
+      if (state.status.ok()) {
+        LogInfo("Unloaded servable version ", state.id.DebugString());
+      } else {
+        LogError("Loading servable version ", state.id.DebugString(), " failed: ", state.status.ToString());
+      }
+      break;
+    case ServableStage::kStart:
+    case ServableStage::kUnloading:
+      break;
+  }
+}
+
+// Flags that mean something elsewhere but nothing here.
+void LogFlagsWithoutEffect(const Flags& flags) {
+  const Flags defaults;
+  const auto note = [](bool set, absl::string_view name, absl::string_view why) {
+    if (set) LogInfo("--", name, " has no effect: ", why);
+  };
+  note(flags.prefer_tflite_model, "prefer_tflite_model", "TensorFlow Lite is not supported, SavedModels are served.");
+  note(flags.num_tflite_pools != defaults.num_tflite_pools, "num_tflite_pools", "TensorFlow Lite is not supported.");
+  note(flags.num_tflite_interpreters_per_pool != defaults.num_tflite_interpreters_per_pool,
+       "num_tflite_interpreters_per_pool", "TensorFlow Lite is not supported.");
+  note(!flags.thread_pool_factory_config_file.empty(), "thread_pool_factory_config_file",
+       "no thread pool factory is linked into this server.");
+  note(flags.xla_gpu_compilation_enabled, "xla_gpu_compilation_enabled", "there are no GPUs.");
+  note(flags.per_process_gpu_memory_fraction != 0, "per_process_gpu_memory_fraction", "there are no GPUs.");
+  note(flags.skip_initialize_tpu, "skip_initialize_tpu", "there are no TPUs.");
+}
+
+absl::Status CheckFlags(const Flags& flags) {
+  if (flags.model_config_file.empty() == flags.model_base_path.empty()) {
+    return absl::InvalidArgumentError(flags.model_config_file.empty()
+                                          ? "Neither --model_base_path nor --model_config_file was given."
+                                          : "--model_base_path and --model_config_file were both given.");
+  }
+  if (flags.model_name.empty()) return absl::InvalidArgumentError("--model_name is empty.");
+  if (flags.use_alts_credentials) {
+    return absl::InvalidArgumentError("--use_alts_credentials: ALTS is not supported; use --ssl_config_file.");
+  }
+  const auto check_port = [](absl::string_view name, int port) {
+    if (port >= kAnyPort && port <= 65535) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("--", name, ": found ", port, ", expected -1 to 65535."));
+  };
+  TFIPU_RETURN_IF_ERROR(check_port("port", flags.port));
+  TFIPU_RETURN_IF_ERROR(check_port("rest_api_port", flags.rest_api_port));
+  if (flags.port > 0 && flags.port == flags.rest_api_port) {
+    return absl::InvalidArgumentError(absl::StrCat("--port and --rest_api_port are both ", flags.port, "."));
+  }
+  if (flags.version_transition != "availability" && flags.version_transition != "resources") {
+    return absl::InvalidArgumentError(absl::StrCat("--version_transition: found \"", flags.version_transition,
+                                                   "\", expected \"availability\" or \"resources\"."));
+  }
+  return absl::OkStatus();
+}
+
+ManagerOptions ManagerOptionsFrom(const Flags& flags) {
+  ManagerOptions options;
+  options.load_threads =
+      flags.num_load_threads > 0 ? flags.num_load_threads : static_cast<int>(std::thread::hardware_concurrency());
+  options.unload_threads = std::max(1, flags.num_unload_threads);
+  options.max_load_retries = flags.max_num_load_retries;
+  options.load_retry_interval = absl::Microseconds(flags.load_retry_interval_micros);
+  options.transition = flags.version_transition == "resources" ? ManagerOptions::Transition::kPreserveResources
+                                                               : ManagerOptions::Transition::kPreserveAvailability;
+  return options;
+}
+
+ConfigSourceOptions ConfigSourceOptionsFrom(const Flags& flags) {
+  ConfigSourceOptions options;
+  options.poll_interval = absl::Seconds(flags.file_system_poll_wait_seconds);
+  options.never_look = flags.file_system_poll_wait_seconds < 0;
+  options.labels_for_unavailable_versions = flags.allow_version_labels_for_unavailable_models;
+  return options;
+}
+
+void SetEngineDefaults(const Flags& flags) {
+  EngineDefaults defaults;
+  if (flags.ipu_timeout_us >= 0) defaults.timeout = absl::Microseconds(flags.ipu_timeout_us);
+  if (flags.ipu_replicas > 0) defaults.replicas = flags.ipu_replicas;
+  if (flags.ipu_max_wait_us >= 0) defaults.max_wait = absl::Microseconds(flags.ipu_max_wait_us);
+  defaults.max_queued_calls = static_cast<std::size_t>(std::max<std::int64_t>(0, flags.ipu_max_queued_calls));
+  EngineManager::Global().set_defaults(defaults);
+}
+
+}  // namespace
+
+class Server::Impl {
+ public:
+  Impl(const Flags& flags, ExecutionConfig execution)
+      : flags_(flags), execution_(std::move(execution)), observer_(&metrics_) {
+    inference_.check_method_name = flags_.enable_signature_method_name_check;
+    inference_.tensor_content = flags_.enable_serialization_as_tensor_content;
+  }
+
+  absl::Status Start() {
+    SetEngineDefaults(flags_);
+    ManagerOptions manager_options = ManagerOptionsFrom(flags_);
+    manager_options.on_change = [this](const ServableState& state) {
+      LogChange(state);
+      health_->Update();
+    };
+    manager_ = std::make_unique<Manager>(std::move(manager_options), [this](const VersionSource& source) {
+      return std::make_unique<SavedModelLoader>(source, execution_, flags_, inference_);
+    });
+    health_ = std::make_unique<Health>(manager_.get());
+    TFIPU_RETURN_IF_ERROR(StartModels());
+    TFIPU_RETURN_IF_ERROR(StartRest());
+    TFIPU_RETURN_IF_ERROR(StartGrpc());
+    return WritePorts();
+  }
+
+  void Shutdown() {
+    absl::MutexLock lock(&shutdown_mutex_);
+    if (shut_down_) return;
+    shut_down_ = true;
+    if (health_ != nullptr) health_->Stop();
+    const std::chrono::seconds grace(std::max(0, flags_.shutdown_grace_seconds));
+    std::thread rest([this] {
+      if (http_ != nullptr) http_->Shutdown();
+    });
+    if (grpc_ != nullptr) grpc_->Shutdown(grace);
+    rest.join();
+    models_.reset();
+    // Calls that a transport gave up still hold servables until they end.
+    grpc_pool_.reset();
+    rest_pool_.reset();
+    profiler_pool_.reset();
+    if (manager_ != nullptr) manager_->Stop();
+  }
+
+ private:
+  absl::Status StartModels() {
+    ConfigSourceOptions options = ConfigSourceOptionsFrom(flags_);
+    options.on_config = [this](const std::vector<ConfiguredModel>& models) {
+      std::vector<std::string> configured;
+      for (const ConfiguredModel& model : models) {
+        metrics_.AddModel(model.watched.name);
+        configured.push_back(model.watched.name);
+      }
+      health_->SetModels(std::move(configured));
+    };
+    models_ = std::make_unique<ConfigSource>(options, manager_.get());
+    if (!flags_.model_config_file.empty()) {
+      TFIPU_RETURN_IF_ERROR(models_->StartFromFile(flags_.model_config_file,
+                                                   absl::Seconds(flags_.model_config_file_poll_wait_seconds)));
+    } else {
+      tensorflow::serving::ModelServerConfig config;
+      auto* const model = config.mutable_model_config_list()->add_config();
+      model->set_name(flags_.model_name);
+      model->set_base_path(flags_.model_base_path);
+      TFIPU_RETURN_IF_ERROR(models_->Start(config));
+    }
+    if (!flags_.listen_while_loading) manager_->WaitUntilTried();
+    return absl::OkStatus();
+  }
+
+  absl::Status StartRest() {
+    if (flags_.rest_api_port == 0) return absl::OkStatus();
+    RestOptions options;
+    options.inference = inference_;
+    options.observer = &observer_;
+    options.timeout = absl::Milliseconds(flags_.rest_api_timeout_in_ms);
+    options.enable_cors = flags_.rest_api_enable_cors_support;
+    options.max_json_depth = flags_.rest_api_max_json_depth;
+    if (!flags_.monitoring_config_file.empty()) {
+      tensorflow::serving::MonitoringConfig monitoring;
+      TFIPU_RETURN_IF_ERROR(ReadTextProto(flags_.monitoring_config_file, &monitoring));
+      if (monitoring.prometheus_config().enable()) {
+        const std::string& path = monitoring.prometheus_config().path();
+        options.pages[path.empty() ? kPrometheusPath : path] = {kPrometheusContentType, PrometheusText};
+      }
+    }
+    rest_pool_ = std::make_unique<CallPool>(flags_.rest_api_num_threads, MaxQueued());
+    rest_handler_ = std::make_unique<RestHandler>(manager_.get(), rest_pool_.get(), std::move(options));
+    HttpServerOptions http;
+    http.address = flags_.bind_address;
+    http.port = flags_.rest_api_port == kAnyPort ? 0 : flags_.rest_api_port;
+    http.threads = flags_.rest_api_num_io_threads;
+    http.max_connections = flags_.rest_api_max_connections;
+    http.max_header_bytes = static_cast<std::size_t>(flags_.rest_api_max_header_bytes);
+    http.max_body_bytes = static_cast<std::size_t>(flags_.rest_api_max_body_bytes);
+    http.header_timeout = std::chrono::milliseconds(flags_.rest_api_header_timeout_in_ms);
+    http.stall_timeout = std::chrono::milliseconds(flags_.rest_api_stall_timeout_in_ms);
+    http.idle_timeout = std::chrono::milliseconds(flags_.rest_api_idle_timeout_in_ms);
+    http.drain_timeout = std::chrono::seconds(std::max(0, flags_.shutdown_grace_seconds));
+    http_ = std::make_unique<HttpServer>(http, [this](HttpExchange* exchange) { rest_handler_->Handle(exchange); });
+    TFIPU_RETURN_IF_ERROR(http_->Start());
+    LogInfo("Exporting HTTP/REST API at:", flags_.bind_address, ":", http_->port(), " ...");
+    return absl::OkStatus();
+  }
+
+  absl::Status StartGrpc() {
+    if (flags_.port == 0 && flags_.grpc_socket_path.empty()) return absl::OkStatus();
+    GrpcServerOptions options;
+    options.host = flags_.bind_address;
+    if (flags_.port != 0) options.port = flags_.port == kAnyPort ? 0 : flags_.port;
+    options.unix_socket_path = flags_.grpc_socket_path;
+    if (!flags_.ssl_config_file.empty()) {
+      tensorflow::serving::SSLConfig ssl;
+      TFIPU_RETURN_IF_ERROR(ReadTextProto(flags_.ssl_config_file, &ssl));
+      options.tls = GrpcTls{ssl.server_key(), ssl.server_cert(), ssl.custom_ca(), ssl.client_verify()};
+    }
+    options.channel_arguments = flags_.grpc_channel_arguments;
+    options.max_request_bytes = static_cast<std::size_t>(flags_.grpc_max_request_bytes);
+    options.max_calls = static_cast<std::size_t>(flags_.grpc_max_calls);
+    options.health_service = flags_.enable_grpc_healthcheck_service;
+    grpc_pool_ = std::make_unique<CallPool>(flags_.grpc_max_threads, MaxQueued());
+    RpcServices services;
+    services.directory = manager_.get();
+    services.pool = grpc_pool_.get();
+    services.observer = &observer_;
+    services.inference = inference_;
+    services.reload = [this](const tensorflow::serving::ModelServerConfig& config) { return models_->Reload(config); };
+    std::vector<RpcMethod> methods = ServingMethods(services);
+    if (flags_.enable_profiler) {
+      profiler_pool_ = std::make_unique<CallPool>(/*max_threads=*/2, /*max_queued=*/8);
+      for (RpcMethod& method : ProfilerMethods(profiler_pool_.get())) methods.push_back(std::move(method));
+    }
+    for (RpcMethod& method : ReflectionMethods(methods)) methods.push_back(std::move(method));
+    std::string error;
+    grpc_ = GrpcServer::Start(std::move(options), std::move(methods), &error);
+    if (grpc_ == nullptr) return absl::UnavailableError(absl::StrCat("The gRPC API cannot start: ", error));
+    health_->Start([this](const std::string& service, bool healthy) { grpc_->SetHealth(service, healthy); });
+    if (flags_.port != 0) {
+      LogInfo("Running gRPC ModelServer at ", flags_.bind_address, ":", grpc_->port(), " ...");
+    }
+    if (!flags_.grpc_socket_path.empty()) {
+      LogInfo("Running gRPC ModelServer at UNIX socket ", flags_.grpc_socket_path, " ...");
+    }
+    return absl::OkStatus();
+  }
+
+  // Under another name first: whoever waits for the file reads it whole.
+  absl::Status WritePorts() {
+    if (flags_.port_file.empty()) return absl::OkStatus();
+    const std::string unfinished = absl::StrCat(flags_.port_file, ".unfinished");
+    std::ofstream file(unfinished);
+    file << "{\"grpc\": " << (grpc_ == nullptr ? 0 : grpc_->port())
+         << ", \"rest\": " << (http_ == nullptr ? 0 : http_->port()) << "}\n";
+    file.close();
+    if (!file || std::rename(unfinished.c_str(), flags_.port_file.c_str()) != 0) {
+      return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", flags_.port_file, "."));
+    }
+    return absl::OkStatus();
+  }
+
+  std::size_t MaxQueued() const {
+    return static_cast<std::size_t>(std::max<std::int64_t>(0, flags_.max_queued_calls));
+  }
+
+  // Each is used by those below it.
+  const Flags flags_;
+  const ExecutionConfig execution_;
+  InferenceOptions inference_;
+  RequestMetrics metrics_;
+  Observer observer_;
+  std::unique_ptr<Health> health_;
+  std::unique_ptr<Manager> manager_;
+  std::unique_ptr<ConfigSource> models_;
+  std::unique_ptr<CallPool> grpc_pool_, rest_pool_, profiler_pool_;
+  std::unique_ptr<RestHandler> rest_handler_;
+  std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<GrpcServer> grpc_;
+  absl::Mutex shutdown_mutex_;
+  bool shut_down_ ABSL_GUARDED_BY(shutdown_mutex_) = false;
+};
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Flags& flags) {
+  TFIPU_RETURN_IF_ERROR(CheckFlags(flags));
+  LogFlagsWithoutEffect(flags);
+  TFIPU_ASSIGN_OR_RETURN(ExecutionConfig execution, ExecutionConfigFrom(flags));
+  auto impl = std::make_unique<Impl>(flags, std::move(execution));
+  absl::Status status = impl->Start();
+  if (!status.ok()) {
+    impl->Shutdown();
+    return status;
+  }
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() { impl_->Shutdown(); }
+void Server::Shutdown() { impl_->Shutdown(); }
+
+}  // namespace tfipu::serving

@@ -1,0 +1,99 @@
+#include "serving/session_config.h"
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "cc/base/status_macros.h"
+#include "serving/sources/model_config.h"
+#include "tensorflow/core/protobuf/rewriter_config.pb.h"
+#include "tensorflow_serving/config/platform_config.pb.h"
+
+namespace tfipu::serving {
+namespace {
+
+using tensorflow::serving::BatchingParameters;
+
+absl::Status ReadPlatformConfig(const std::string& path, ExecutionConfig* config) {
+  tensorflow::serving::PlatformConfigMap platforms;
+  TFIPU_RETURN_IF_ERROR(ReadTextProto(path, &platforms));
+  for (const auto& [platform, settings] : platforms.platform_configs()) {
+    if (platform != "tensorflow") {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": found platform \"", platform, "\", expected \"tensorflow\"."));
+    }
+    tensorflow::serving::SavedModelBundleSourceAdapterConfig adapter;
+    if (!settings.source_adapter_config().UnpackTo(&adapter)) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": found source_adapter_config of type ",
+                                                     settings.source_adapter_config().type_url(),
+                                                     ", expected tensorflow.serving.SavedModelBundleSourceAdapterConfig."));
+    }
+    config->saved_model.session = adapter.legacy_config().session_config();
+    if (adapter.legacy_config().has_batching_parameters()) {
+      config->batching = adapter.legacy_config().batching_parameters();
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
+  ExecutionConfig config;
+  if (!flags.platform_config_file.empty()) {
+    if (flags.enable_batching) {
+      return absl::InvalidArgumentError(
+          "--enable_batching and --platform_config_file were both given; the file says whether to batch.");
+    }
+    TFIPU_RETURN_IF_ERROR(ReadPlatformConfig(flags.platform_config_file, &config));
+  }
+  tensorflow::ConfigProto& session = config.saved_model.session;
+  if (!flags.tensorflow_session_config_file.empty()) {
+    TFIPU_RETURN_IF_ERROR(ReadTextProto(flags.tensorflow_session_config_file, &session));
+  }
+  const auto choose = [](std::int64_t specific, std::int64_t general) { return specific != 0 ? specific : general; };
+  if (const auto threads = choose(flags.tensorflow_intra_op_parallelism, flags.tensorflow_session_parallelism)) {
+    session.set_intra_op_parallelism_threads(static_cast<int>(threads));
+  }
+  if (const auto threads = choose(flags.tensorflow_inter_op_parallelism, flags.tensorflow_session_parallelism)) {
+    session.set_inter_op_parallelism_threads(static_cast<int>(threads));
+  }
+  config.saved_model.use_inter_op_pool = session.inter_op_parallelism_threads() > 1;
+  // A served graph never grows.
+  session.mutable_experimental()->set_optimize_for_static_graph(flags.remove_unused_fields_from_bundle_metagraph);
+  session.mutable_experimental()->set_disable_output_partition_graphs(true);
+
+  if (flags.mixed_precision == "bfloat16") {
+    session.mutable_graph_options()->mutable_rewrite_options()->set_auto_mixed_precision_onednn_bfloat16(
+        tensorflow::RewriterConfig::ON);
+  } else if (!flags.mixed_precision.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--mixed_precision: found \"", flags.mixed_precision, "\", expected \"bfloat16\"."));
+  }
+  if (flags.xla_cpu_compilation_enabled) {
+    session.mutable_graph_options()->mutable_optimizer_options()->set_global_jit_level(
+        tensorflow::OptimizerOptions::ON_2);
+    // The compiler asks the environment whether CPUs are included.
+    const char* const before = std::getenv("TF_XLA_FLAGS");
+    setenv("TF_XLA_FLAGS", absl::StrCat(before == nullptr ? "" : before, " --tf_xla_cpu_global_jit").c_str(), 1);
+  }
+
+  const std::vector<std::string> tags = absl::StrSplit(flags.saved_model_tags, ',', absl::SkipEmpty());
+  config.saved_model.tags = {tags.begin(), tags.end()};
+
+  if (flags.enable_batching) {
+    config.batching.emplace();
+    if (!flags.batching_parameters_file.empty()) {
+      TFIPU_RETURN_IF_ERROR(ReadTextProto(flags.batching_parameters_file, &*config.batching));
+    }
+  } else if (!flags.batching_parameters_file.empty()) {
+    return absl::InvalidArgumentError("--batching_parameters_file was given without --enable_batching.");
+  } else if (flags.enable_per_model_batching_parameters) {
+    return absl::InvalidArgumentError("--enable_per_model_batching_parameters was given without --enable_batching.");
+  }
+  return config;
+}
+
+}  // namespace tfipu::serving

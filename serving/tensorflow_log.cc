@@ -1,0 +1,55 @@
+#include "serving/tensorflow_log.h"
+
+#include <cstdlib>
+
+#include "absl/base/log_severity.h"
+#include "absl/log/globals.h"
+#include "absl/log/log_sink.h"
+#include "absl/log/log_sink_registry.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "serving/core/log.h"
+
+namespace tfipu::serving {
+namespace {
+
+// Parts of lines that warn of nothing.
+const char* const kFalseAlarms[] = {
+    "prefer-no-gather",   "prefer-no-scatter",
+    "is not a recognized feature for this target",
+    "MLIR V1 optimization pass is not enabled",
+    "Overriding allow_growth setting",
+    "OUT_OF_RANGE: End of sequence",
+};
+
+class Sink : public absl::LogSink {
+ public:
+  explicit Sink(bool everything) : everything_(everything) {}
+
+  void Send(const absl::LogEntry& entry) override {
+    const absl::string_view message = entry.text_message();
+    if (!everything_) {
+      if (entry.log_severity() < absl::LogSeverity::kWarning) return;
+      for (const char* const part : kFalseAlarms) {
+        if (absl::StrContains(message, part)) return;
+      }
+    }
+    const Severity severity = entry.log_severity() >= absl::LogSeverity::kError     ? Severity::kError
+                              : entry.log_severity() == absl::LogSeverity::kWarning ? Severity::kWarning
+                                                                                    : Severity::kInfo;
+    WriteLog(severity, absl::StrCat("[", entry.source_basename(), ":", entry.source_line(), "] ", message));
+  }
+
+ private:
+  const bool everything_;
+};
+
+}  // namespace
+
+void TakeTensorFlowLog() {
+  static Sink* const sink = new Sink(std::getenv("TF_CPP_MIN_LOG_LEVEL") != nullptr);
+  absl::AddLogSink(sink);
+  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kInfinity);
+}
+
+}  // namespace tfipu::serving
