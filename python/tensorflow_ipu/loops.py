@@ -127,7 +127,8 @@ def _main_loop(
 
     def step(*arguments: Any) -> list[Any]:
         own, element = list(arguments[: len(carried)]), list(arguments[len(carried) :])
-        positional, named = [], {}
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
         if infeed_queue is not None:
             infeed_queue._dequeued = True
             packed = tf.nest.pack_sequence_as(infeed_queue.element_spec, element)
@@ -254,7 +255,8 @@ def _tensorflow_loop(
 ) -> Any:
     def step(*arguments: Any) -> list[Any]:
         own = list(arguments)[: len(values)]
-        positional, named = [], {}
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
         if infeed_queue is not None:
             positional, named = call_arguments(infeed_queue._dequeue())
         tensors, operations = _body_results(body(*own, *positional, **named), values)

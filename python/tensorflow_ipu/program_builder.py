@@ -37,6 +37,13 @@ class ProgramGraph(func_graph_module.FuncGraph):
             eager = tf.executing_eagerly()
         super().__init__(name, capture_by_value=not eager)
 
+    @contextlib.contextmanager
+    def traced(self) -> Iterator[None]:
+        """Makes the graph the default one. Afterwards `variables` are those that were read."""
+        with self.as_default():
+            yield
+        self.variables = list(self._watched_variables)
+
 
 @dataclass
 class TracedStage:
@@ -126,7 +133,7 @@ def collect(name: str) -> Iterator[ProgramBuilder]:
     builder = ProgramBuilder(ProgramGraph(name))
     token = _builder.set(builder)
     try:
-        with builder.graph.as_default():
+        with builder.graph.traced():
             yield builder
     finally:
         _builder.reset(token)
@@ -148,7 +155,7 @@ def trace_stage(
     builder.enqueued = {}
     builder.depth += 1
     try:
-        with graph.as_default():
+        with graph.traced():
             placeholders = [tf.compat.v1.placeholder(spec.dtype, spec.shape) for spec in arguments]
             graph.inputs = list(placeholders)
             returned = function(*placeholders)
