@@ -161,4 +161,13 @@ absl::Status ExecutableWriter::Write(ExecutableHeader header, const std::string&
   return file.Commit();
 }
 
+absl::Status WriteCopy(const Executable& executable, ExecutableHeader header, const std::string& path) {
+  ExecutableWriter writer;
+  ForEachBlob(header, [&](const std::string&, Blob& blob) {
+    const ConstBuffer bytes = executable.blob(blob);
+    blob = writer.AddBlob(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  });
+  return writer.Write(std::move(header), path);
+}
+
 }  // namespace tfipu

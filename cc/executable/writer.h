@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "cc/executable/executable.h"
 #include "cc/executable/executable.pb.h"
 
 namespace tfipu {
@@ -33,6 +34,10 @@ class ExecutableWriter {
   };
   std::vector<Added> blobs_;
 };
+
+// Writes the blobs of `executable` behind another header, whose Blobs are still those of executable.header(). Errors as
+// ExecutableWriter::Write().
+absl::Status WriteCopy(const Executable& executable, ExecutableHeader header, const std::string& path);
 
 }  // namespace tfipu
 

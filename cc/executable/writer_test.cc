@@ -43,6 +43,21 @@ TEST_F(WriterTest, EqualBlobsAreKeptOnce) {
   ASSERT_TRUE(executable.ok()) << executable.status();
 }
 
+TEST_F(WriterTest, CopyWithAnotherHeaderKeepsTheBlobs) {
+  WriteBytes(path_, TestExecutableBytes());
+  auto original = Executable::Open(path_);
+  ASSERT_TRUE(original.ok());
+  ExecutableHeader header = (*original)->header();
+  header.set_iterations(77);
+  const std::string copy_path = path_ + ".copy";
+  ASSERT_TRUE(WriteCopy(**original, header, copy_path).ok());
+  auto copy = Executable::Open(copy_path);
+  unlink(copy_path.c_str());
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  EXPECT_EQ((*copy)->header().iterations(), 77);
+  EXPECT_EQ((*copy)->header().weights(0).blob().sha256(), (*original)->header().weights(0).blob().sha256());
+}
+
 TEST_F(WriterTest, EmptyWeightsAreFine) {
   ExecutableHeader header = TestHeader();
   header.mutable_weights(0)->mutable_spec()->set_dims(0, 0);
