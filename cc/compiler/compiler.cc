@@ -170,14 +170,16 @@ class ExecutableBuilder {
       if (carried.initial().source() != ValueRef::WEIGHT) continue;
       const std::uint32_t given = carried.initial().index();
       if (given >= options_.initial_values.size()) {
-        return absl::InvalidArgumentError(absl::StrCat("Carried value ", i, " starts as initial value ", given,
-                                                       ", but there are ", options_.initial_values.size()));
+        return absl::InvalidArgumentError(absl::StrCat("Carried value ", i, " starts as initial value ",
+                                                       given, ", but there are ",
+                                                       options_.initial_values.size()));
       }
       TFIPU_ASSIGN_OR_RETURN(const std::size_t size, TensorSize(carried.spec()));
       const std::string& bytes = options_.initial_values[given];
       if (bytes.size() != size) {
-        return absl::InvalidArgumentError(absl::StrCat("Found ", bytes.size(), " bytes for the initial value of ",
-                                                       "carried value ", i, ", expected ", size));
+        return absl::InvalidArgumentError(absl::StrCat("Found ", bytes.size(),
+                                                       " bytes for the initial value of ", "carried value ",
+                                                       i, ", expected ", size));
       }
       carried.mutable_initial()->set_index(header_.weights_size());
       Weight& entry = *header_.add_weights();

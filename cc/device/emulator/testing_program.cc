@@ -67,23 +67,28 @@ TestingProgram TestingProgram::Chain(std::vector<std::string> stages, Schedule s
   return program;
 }
 
-absl::StatusOr<std::shared_ptr<Program>> TestingProgram::Make(const CompileOptions& options) const {
+absl::StatusOr<std::shared_ptr<const Executable>> TestingProgram::Compile(
+    const CompileOptions& options) const {
   std::string folder = (std::filesystem::temp_directory_path() / "testing_program.XXXXXX").string();
   if (mkdtemp(folder.data()) == nullptr) return absl::InternalError(absl::StrCat("cannot make ", folder));
   const std::string path = folder + "/program.ipu";
   std::vector<std::string> stages;
   for (const std::string& text : hlo) stages.push_back(ParseHlo(text));
-  absl::Status status = Compile(header, stages, path, options);
+  absl::Status status = tfipu::Compile(header, stages, path, options);
   absl::StatusOr<std::shared_ptr<const Executable>> executable = absl::UnknownError("not opened");
   if (status.ok()) executable = Executable::Open(path);
   std::filesystem::remove_all(folder);  // a mapped file stays readable
   TFIPU_RETURN_IF_ERROR(status);
-  TFIPU_RETURN_IF_ERROR(executable.status());
-  return Emulator().Load(*std::move(executable));
+  return executable;
 }
 
-std::unique_ptr<Device> TestingProgram::Device(std::vector<ConstBuffer> startup_inputs) const {
-  return OrDie(OrDie(Make())->CreateDevice(startup_inputs));
+absl::StatusOr<std::shared_ptr<Program>> TestingProgram::Load(const CompileOptions& options) const {
+  TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<const Executable> executable, Compile(options));
+  return Emulator().Load(std::move(executable));
+}
+
+std::unique_ptr<Device> TestingProgram::MakeDevice(std::vector<ConstBuffer> startup_inputs) const {
+  return OrDie(OrDie(Load())->CreateDevice(startup_inputs));
 }
 
 }  // namespace tfipu

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,16 +20,17 @@ namespace tfipu {
 std::string ParseHlo(absl::string_view text);
 
 // A header with one infeed "x" and one outfeed "y", both `feed`, and `stages` stages in a chain, each on an
-// IPU of its own, with the schedule's hold. Fields may be changed before Make().
+// IPU of its own, with the schedule's hold. Fields may be changed before Compile().
 struct TestingProgram {
   static TestingProgram Chain(std::vector<std::string> stages, Schedule schedule = GROUPED);
   static TestingProgram OneStage(std::string stage) { return Chain({std::move(stage)}); }
 
-  // Compiles to a temporary file, opens and loads it.
-  absl::StatusOr<std::shared_ptr<Program>> Make(const CompileOptions& options = {}) const;
+  // Compiles to a temporary file and opens it.
+  absl::StatusOr<std::shared_ptr<const Executable>> Compile(const CompileOptions& options = {}) const;
+  absl::StatusOr<std::shared_ptr<Program>> Load(const CompileOptions& options = {}) const;
 
   // A device of the program, without start-up inputs unless given. Ends the test program on errors.
-  std::unique_ptr<tfipu::Device> Device(std::vector<ConstBuffer> startup_inputs = {}) const;
+  std::unique_ptr<Device> MakeDevice(std::vector<ConstBuffer> startup_inputs = {}) const;
 
   ExecutableHeader header;
   std::vector<std::string> hlo;  // text, one for each stage
