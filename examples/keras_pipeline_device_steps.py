@@ -1,0 +1,53 @@
+r"""Example 11: a pipeline of four stages on four IPUs: absolute values, product, sum with an input, sum of
+all.
+
+    python keras_pipeline_device_steps.py [SavedModel directory]
+    tensorflow_model_server --rest_api_port=8501 --model_name=my_model \
+        --model_base_path="$(pwd)/my_saved_model_ipu"
+    curl -d '{"inputs": {"input_1": [[1.0, -2.0, 5.0, 7.0]], "input_2": [[0.0, 1.0, 0.0, -1.0]]}}' \
+        -X POST http://localhost:8501/v1/models/my_model:predict
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python import ipu
+
+SAVED_MODEL_DIRECTORY = sys.argv[1] if len(sys.argv) > 1 else "my_saved_model_ipu/001"
+
+ITERATIONS = 16
+BATCH_SIZE = 1
+INPUT_SHAPE = (BATCH_SIZE, 4)
+
+config = ipu.config.IPUConfig()
+config.auto_select_ipus = 4
+config.configure_ipu_system()
+
+strategy = ipu.ipu_strategy.IPUStrategy()
+with strategy.scope():
+    input_1 = keras.layers.Input(shape=INPUT_SHAPE[1:], batch_size=BATCH_SIZE, name="input_1")
+    input_2 = keras.layers.Input(shape=INPUT_SHAPE[1:], batch_size=BATCH_SIZE, name="input_2")
+    with keras.ipu.PipelineStage(0):
+        absolute = keras.layers.Lambda(tf.abs)
+        left, right = absolute(input_1), absolute(input_2)
+    with keras.ipu.PipelineStage(1):
+        x = keras.layers.Multiply()([left, right])
+    with keras.ipu.PipelineStage(2):
+        x = keras.layers.Add()([x, right])
+    with keras.ipu.PipelineStage(3):
+        x = keras.layers.Lambda(tf.reduce_sum)(x)
+    model = keras.Model(inputs=[input_1, input_2], outputs=x)
+    model.set_pipelining_options(device_mapping=[0, 1, 2, 3])
+    model.compile(steps_per_execution=ITERATIONS)
+
+runtime_function = model.export_for_ipu_serving(SAVED_MODEL_DIRECTORY, purge_export_dir=True)
+print(f"SavedModel written to {SAVED_MODEL_DIRECTORY}")
+
+for index in range(ITERATIONS):
+    print(
+        runtime_function(
+            np.full(INPUT_SHAPE, -index, np.float32), np.full(INPUT_SHAPE, 2, np.float32)
+        ).numpy()
+    )
