@@ -29,19 +29,27 @@ struct GrpcServerOptions {
   // is replaced.
   std::string unix_socket_path;
   std::optional<GrpcTls> tls;
-  // "key=value,key=value": gRPC channel arguments; a value that is a whole number is passed as one.
+  // "key=value,key=value": gRPC channel arguments. These have an effect, others are in ignored_arguments():
+  // grpc.max_concurrent_streams, grpc.max_metadata_size, grpc.max_receive_message_length, grpc.max_send_message_length,
+  // grpc.keepalive_time_ms, grpc.keepalive_timeout_ms, grpc.max_connection_idle_ms, grpc.max_connection_age_ms,
+  // grpc.max_connection_age_grace_ms, grpc.server_handshake_timeout_ms, grpc.default_compression_algorithm.
   std::string channel_arguments;
   // A larger request is refused with RESOURCE_EXHAUSTED as soon as its length is known.
   std::size_t max_request_bytes = 0x7fffffff;
   // Calls in flight in all; a further one is refused with RESOURCE_EXHAUSTED. 0: no bound.
   std::size_t max_calls = 0;
+  // Connections open at once; a further one is closed at once. 0: as many as the system allows.
+  std::size_t max_connections = 0;
+  // Threads that read and write; 0: one a core.
+  int io_threads = 0;
   // Serves grpc.health.v1.Health. The whole server ("") is healthy while it runs; a service or model that was never set
   // is unknown.
   bool health_service = true;
 };
 
-// Listening from Start() until Shutdown() or destruction. Methods are called on gRPC's threads, of which there are about as
-// many as cores: a method that takes long must answer from another thread. Thread-safe.
+// Listening from Start() until Shutdown() or destruction. Methods are called on the threads that read and write: one that
+// takes long must answer from another thread. Replies are compressed when grpc.default_compression_algorithm says so and the
+// client can read that; requests may come as deflate or gzip. Thread-safe.
 class GrpcServer {
  public:
   // Null, and `*error` says why, when an option is wrong or an address cannot be listened on.
@@ -53,6 +61,9 @@ class GrpcServer {
 
   // The TCP port listened on; 0 without TCP.
   int port() const;
+
+  // Keys of channel arguments that have no effect here.
+  const std::vector<std::string>& ignored_arguments() const;
 
   // What the health service answers for a service; "" is the server as a whole. Watchers are told.
   void SetHealth(const std::string& service, bool serving);
