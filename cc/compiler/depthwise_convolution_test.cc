@@ -30,7 +30,7 @@ std::string Hlo(const Case& c) {
 }
 
 xla::Literal Waves(const xla::Shape& shape, double frequency) {
-  xla::Literal wide(xla::ShapeUtil::ChangeElementType(shape, xla::F64));
+  xla::Literal wide = *xla::Literal::Make(xla::ShapeUtil::ChangeElementType(shape, xla::F64));
   double* data = static_cast<double*>(wide.untyped_data());
   for (std::int64_t i = 0; i < xla::ShapeUtil::ElementsIn(shape); ++i) data[i] = std::sin(frequency * i + 1);
   return *wide.Convert(shape.element_type());

@@ -41,24 +41,28 @@ std::string Serialize(const google::protobuf::MessageLite& message) {
   return bytes;
 }
 
-// Some lists of XLA's thunks come out of hash sets: their order says nothing and changes from run to run.
-void SortSets(google::protobuf::Message& message) {
+// Makes thunks the same for the same HLO: lists that come out of hash sets are sorted, and the number of the module
+// among those this process has seen is dropped.
+void Canonicalise(google::protobuf::Message& message) {
+  using Field = google::protobuf::FieldDescriptor;
   const google::protobuf::Reflection* reflection = message.GetReflection();
-  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  std::vector<const Field*> fields;
   reflection->ListFields(message, &fields);
-  for (const google::protobuf::FieldDescriptor* field : fields) {
-    if (field->is_repeated() && field->name() == "invariant_arguments" &&
-        field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT64) {
+  for (const Field* field : fields) {
+    if (field->name() == "module_id") {
+      reflection->ClearField(&message, field);
+    } else if (field->name() == "invariant_arguments" && field->is_repeated() &&
+               field->cpp_type() == Field::CPPTYPE_INT64) {
       auto stored = reflection->GetMutableRepeatedFieldRef<std::int64_t>(&message, field);
       std::vector<std::int64_t> sorted;
       for (int i = 0; i < stored.size(); ++i) sorted.push_back(stored.Get(i));
       std::sort(sorted.begin(), sorted.end());
       for (std::size_t i = 0; i < sorted.size(); ++i) stored.Set(i, sorted[i]);
+    } else if (field->cpp_type() == Field::CPPTYPE_MESSAGE && !field->is_map()) {
+      const int size = field->is_repeated() ? reflection->FieldSize(message, field) : 0;
+      for (int i = 0; i < size; ++i) Canonicalise(*reflection->MutableRepeatedMessage(&message, field, i));
+      if (!field->is_repeated()) Canonicalise(*reflection->MutableMessage(&message, field));
     }
-    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE || field->is_map()) continue;
-    const int size = field->is_repeated() ? reflection->FieldSize(message, field) : 0;
-    for (int i = 0; i < size; ++i) SortSets(*reflection->MutableRepeatedMessage(&message, field, i));
-    if (!field->is_repeated()) SortSets(*reflection->MutableMessage(&message, field));
   }
 }
 
@@ -241,7 +245,9 @@ absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view 
   if (!weights.ok()) return weights.status();
   stage.weights = *std::move(weights);
   SetDefaultLayouts(**module);
-  stage.hlo = Serialize((*module)->ToProto());
+  xla::HloModuleProto portable = (*module)->ToProto();
+  portable.clear_id();
+  stage.hlo = Serialize(portable);
 
   std::unique_ptr<xla::HloModule> original = (*module)->Clone();
   auto result = Generate(*std::move(module), cpu);
@@ -253,7 +259,8 @@ absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view 
     if (buffer.is_temp()) stage.temp_size += buffer.size();
   }
   xla::cpu::CompilationResultProto proto = (*result)->proto();
-  SortSets(*proto.mutable_thunk_sequence());
+  Canonicalise(*proto.mutable_thunk_sequence());
+  proto.mutable_hlo_module()->mutable_hlo_module()->clear_id();
   stage.code = Serialize(proto);
   return stage;
 }
