@@ -200,8 +200,9 @@ def test_files_that_are_no_executables(executable: str, tmp_path: Path) -> None:
 
 
 def test_a_name_belongs_to_one_executable(context: RuntimeContext, scaled: str) -> None:
-    with pytest.raises(tf.errors.AlreadyExistsError):
+    with pytest.raises(tf.errors.AlreadyExistsError) as failure:
         embedded_runtime_start(scaled, {"XLA_Args/offset": 0.0, "XLA_Args/scale": X}, context.name())
+    assert "\n" not in failure.value.message
 
 
 def test_stopping(executable: str) -> None:

@@ -10,7 +10,11 @@ import pytest
 import tensorflow as tf
 from tensorflow_ipu import serving
 from tensorflow_ipu.config import IPUConfig, reset_ipu_configuration
-from tensorflow_ipu.embedded_runtime import embedded_runtime_call, embedded_runtime_start
+from tensorflow_ipu.embedded_runtime import (
+    embedded_runtime_call,
+    embedded_runtime_start,
+    embedded_runtime_stop,
+)
 
 SIGNATURE = [tf.TensorSpec([4], tf.float32)]
 SESSIONS, THREADS, CALLS = 4, 4, 1000
@@ -96,9 +100,9 @@ def test_many_sessions_threads_and_engines(model: tuple[str, Callable]) -> None:
     assert wrong == []
 
 
-def test_threads_on_one_eager_engine(model: tuple[str, Callable]) -> None:
+def test_threads_on_one_eager_engine(model: tuple[str, Callable], request: pytest.FixtureRequest) -> None:
     executable, compute = model
-    context = embedded_runtime_start(executable, [], "eager threads")
+    context = embedded_runtime_start(executable, [], request.node.name)
     wrong: list[object] = []
 
     def work(number: int) -> None:
@@ -116,6 +120,7 @@ def test_threads_on_one_eager_engine(model: tuple[str, Callable]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    embedded_runtime_stop(context)
     assert wrong == []
 
 

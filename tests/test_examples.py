@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from tensorflow_ipu.config import reset_ipu_configuration
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

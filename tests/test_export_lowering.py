@@ -174,3 +174,16 @@ def test_a_lowered_function_is_released() -> None:
     del traced
     gc.collect()
     assert graph() is None
+
+
+def test_one_function_gives_one_module() -> None:
+    weights = tf.random.stateless_normal([8, 8], [1, 2])
+
+    def step(x: tf.Tensor) -> tf.Tensor:
+        for _ in tf.range(tf.cast(x[0], tf.int32)):
+            x = tf.nn.softmax(tf.linalg.matvec(weights, x))
+        return x
+
+    first, second = (lower_function(step, [EIGHT], "step").hlo for _ in range(2))
+    assert first == second
+    assert b".py" not in first

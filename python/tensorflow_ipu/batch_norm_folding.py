@@ -70,6 +70,8 @@ class _Graph:
 
     def constant(self, name: str) -> np.ndarray | None:
         node = self.nodes.get(name.removesuffix(":0"))
+        while node is not None and node.op == "Identity":
+            node = self.nodes.get(node.input[0].removesuffix(":0"))
         if node is None or node.op != "Const":
             return None
         return tf.make_ndarray(node.attr["value"].tensor)

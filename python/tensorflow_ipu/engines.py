@@ -1,7 +1,7 @@
 """Engines that are started outside of a graph: by eager code, and by an export for the function it returns.
 
-In a graph the kernel that starts an engine keeps it. Eager TensorFlow keeps kernels too, but for as long as it likes;
-here an engine's life is in our hands.
+In a graph the kernel that starts an engine keeps it. Eager TensorFlow caches the kernels of ops for as long as it
+likes; here an engine's life is in our hands.
 """
 
 from __future__ import annotations
@@ -10,18 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import context
 
 from tensorflow_ipu._runtime import native, ops
-from tensorflow_ipu.errors import native_error
+from tensorflow_ipu.errors import native_error, plain_error
 
 # Engines that run until they are stopped, by name.
 _kept: dict[str, Any] = {}
 
 
-def start_engine(
-    inputs: Sequence[tf.Tensor], filename: str, engine_name: str, timeout_us: int
-) -> tf.Tensor:
+def start_engine(inputs: Sequence[tf.Tensor], filename: str, engine_name: str, timeout_us: int) -> tf.Tensor:
     """Starts an engine, or attaches to the one of that name, which then runs until it is stopped or taken.
 
     Returns:
@@ -30,19 +27,25 @@ def start_engine(
     Raises:
       tf.errors.OpError: as the op ApplicationRuntime.
     """
-    anchor = ops.application_runtime(
-        inputs=inputs, filename=filename, engine_name=engine_name, timeout_us=timeout_us
-    )
+
+    # Kernels of a function go when the function goes.
+    @tf.function(autograph=False)
+    def start(*inputs: tf.Tensor) -> tf.Tensor:
+        return ops.application_runtime(
+            inputs=inputs, filename=filename, engine_name=engine_name, timeout_us=timeout_us
+        )
+
+    try:
+        anchor = start(*inputs)
+    except tf.errors.OpError as error:
+        raise plain_error(error) from None
     _kept[engine_name] = native.keep_engine(engine_name)
-    _forget_eager_kernels()
     return anchor
 
 
 def take_engine(engine_name: str) -> Any:
     """What keeps the engine that start_engine() has started: it stops when the last of these is gone."""
-    handle = native.keep_engine(engine_name)
-    _kept.pop(engine_name, None)
-    return handle
+    return _kept.pop(engine_name)
 
 
 def stop_engine(engine_name: str) -> None:
@@ -51,14 +54,9 @@ def stop_engine(engine_name: str) -> None:
     Raises:
       tf.errors.NotFoundError: it does not run.
     """
-    _kept.pop(engine_name, None)
-    _forget_eager_kernels()
     try:
         native.stop_engine(engine_name)
     except native.StatusError as error:
         raise native_error(error) from None
-
-
-def _forget_eager_kernels() -> None:
-    """Makes eager TensorFlow drop the kernels it has cached, and with them their hold on engines."""
-    context.context().clear_kernel_cache()
+    finally:
+        _kept.pop(engine_name, None)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import errors as tf_errors
 
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}")
 _UNSUPPORTED = re.compile(r"([A-Za-z0-9_>]+) \(No registered '([A-Za-z0-9_>]+)' OpKernel")
@@ -115,4 +116,12 @@ def lowering_error(error: Exception, program: str, locations: SourceLocations) -
 
 def native_error(error: Any) -> Exception:
     """The TensorFlow exception for a _native.StatusError."""
-    return tf.errors.exception_type_from_error_code(error.code)(None, None, error.message)
+    return tf_errors.exception_type_from_error_code(error.code)(None, None, error.message)
+
+
+def plain_error(error: tf.errors.OpError) -> tf.errors.OpError:
+    """The same error with the message of the op alone, without the graph and the lines it passed through."""
+    message = re.sub(r"\n\t \[\[\{\{node .*", "", error.message, flags=re.DOTALL)
+    message = re.sub(r'^Graph execution error:.*\n  File "[^\n]*\n+', "", message, flags=re.DOTALL)
+    message = re.sub(r"^\{\{function_node [^}]*\}\} ", "", message)
+    return type(error)(None, None, message)

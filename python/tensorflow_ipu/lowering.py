@@ -11,6 +11,7 @@ returns
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -159,6 +160,8 @@ def fold(function: TracedFunction) -> TracedFunction:
     config.graph_options.rewrite_options.optimizers.append("constfold")
     config.graph_options.rewrite_options.min_graph_nodes = -1
     graph_def = tf_optimizer.OptimizeGraph(config, meta_graph)
+    # Bodies of control flow stay as they are: under their names TensorFlow knows the functions before folding.
+    graph_def.library.CopyFrom(meta_graph.graph_def.library)
     graph_def = fold_batch_norm(graph_def, [name.split(":")[0] for name in outputs])
     return replace(function, frozen=wrap_function.function_from_graph_def(graph_def, inputs, outputs))
 
@@ -183,8 +186,10 @@ def lower(function: TracedFunction) -> LoweredFunction:
         )
     except (ValueError, tf.errors.OpError) as error:
         raise lowering_error(error, function.name, function.locations) from None
-    results = _results(hlo, function)
-    return LoweredFunction(hlo, specs, function.variables, results)
+    module = hlo_pb2.HloModuleProto.FromString(hlo)
+    results = _results(module, function)
+    _forget_origin(module, function.name)
+    return LoweredFunction(module.SerializeToString(), specs, function.variables, results)
 
 
 def lower_function(
@@ -200,13 +205,12 @@ def _fed_inputs(concrete: Any) -> list[tf.Tensor]:
     return [tensor for tensor in concrete.inputs if id(tensor) not in captured]
 
 
-def _results(hlo: bytes, function: TracedFunction) -> list[tf.TensorSpec]:
+def _results(module: Any, function: TracedFunction) -> list[tf.TensorSpec]:
     """The static shapes of the results.
 
     Raises:
       ValueError: one of them depends on data.
     """
-    module = hlo_pb2.HloModuleProto.FromString(hlo)
     shape = module.host_program_shape.result
     shapes = list(shape.tuple_shapes) if shape.element_type == xla_data_pb2.TUPLE else [shape]
     for position, result in enumerate(shapes):
@@ -233,3 +237,21 @@ def _dynamic_operation(module: Any, locations: SourceLocations) -> str:
             if any(instruction.shape.is_dynamic_dimension) and instruction.metadata.op_name:
                 return locations.describe(instruction.metadata.op_name, instruction.metadata.op_type)
     return "an operation in a called function"
+
+
+def _forget_origin(module: Any, name: str) -> None:
+    """Takes out what depends on the process and the machine of the export, so that one model has one executable:
+    counters in names, and paths of source files."""
+    module.name = re.sub(r"\W+", "_", name)
+    module.ClearField("id")
+    module.ClearField("stack_frame_index")
+    for position, computation in enumerate(module.computations):
+        computation.name = f"computation.{position}"
+        if computation.id == module.entry_computation_id:
+            module.entry_computation_name = computation.name
+        for instruction in computation.instructions:
+            metadata = instruction.metadata
+            if metadata.source_file or metadata.stack_frame_id:
+                instruction.metadata.CopyFrom(
+                    type(metadata)(op_name=metadata.op_name, op_type=metadata.op_type)
+                )
