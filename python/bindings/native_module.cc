@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cc/compiler/compiler.h"
 #include "cc/engine/engine_manager.h"
 #include "cc/executable/compatibility.h"
 #include "cc/executable/executable.h"
+#include "python/bindings/load_program.h"
 #include "python/bindings/status_error.h"
 
 namespace tfipu {
@@ -140,6 +142,7 @@ py::dict ToDict(const EngineStatistics& statistics) {
 PYBIND11_MODULE(_native, module) {
   module.doc() = "Compiler, executables and engines. Import it through tensorflow_ipu._runtime.";
   DefineStatusError(module);
+  DefineLoadProgram(module);
 
   module.def("compile", &CompileToFile, py::arg("header_json"), py::arg("stage_hlo"), py::arg("path"),
              py::arg("weight_threshold") = CompileOptions().weight_threshold,
@@ -157,7 +160,8 @@ PYBIND11_MODULE(_native, module) {
       py::arg("path"));
   module.def("runtime_identity", [] {
     const RuntimeIdentity& identity = RuntimeIdentity::Current();
-    return absl::StrCat("{\"build\":", ToJson(identity.build), ",\"target\":", ToJson(identity.target), "}");
+    return absl::StrCat("{\"build\":", ToJson(identity.build), ",\"target\":", ToJson(identity.target),
+                        ",\"architectures\":[\"", absl::StrJoin(identity.architectures, "\",\""), "\"]}");
   });
 
   py::class_<EngineHandle>(module, "EngineHandle")

@@ -60,7 +60,8 @@ def check_compatibility(path: str) -> None:
     """Raises StatusError, which names the first difference, if the executable cannot run in this process."""
 
 def runtime_identity() -> str:
-    """What runs in this process, in JSON: {"build": Build, "target": Target} of cc/executable/executable.proto."""
+    """What runs in this process, in JSON: {"build": Build, "target": Target, "architectures": [...]}; the messages are
+    those of cc/executable/executable.proto."""
 
 def keep_engine(name: str) -> EngineHandle:
     """Keeps the running engine of that name. Raises StatusError when none runs."""
@@ -74,3 +75,46 @@ def engine_names() -> list[str]:
 def engine_statistics(name: str) -> dict[str, Any]:
     """Counters of a running engine as in cc/engine/statistics.h. A histogram is a dict with count, sum, mean, p50, p90,
     p99 and max; times are in microseconds. Raises StatusError when none runs."""
+
+class LoadProgram:
+    """An executable, loaded on the emulator to be put under load.
+
+    Args:
+      path: Of the executable file.
+      iterations: Steps of a run; 0: the executable's own.
+
+    Raises:
+      StatusError: The file is no executable, or cannot run here.
+    """
+
+    def __init__(self, path: str, iterations: int = 0) -> None: ...
+    def drive(
+        self,
+        *,
+        concurrency: int = 1,
+        rate: float = 0.0,
+        rows: int = 0,
+        seconds: float = 2.0,
+        warm_up_seconds: float = 0.2,
+        timeout_us: int = -1,
+        replicas: int = 0,
+        max_wait_us: int = -1,
+        progress: Callable[[float], object] | None = None,
+    ) -> dict[str, Any]:
+        """Starts an engine, calls it with random feeds (random start-up inputs, too), and stops it.
+
+        Args:
+          concurrency: Calls in flight, when `rate` is 0.
+          rate: Calls per second that arrive at random, whether or not earlier ones were answered.
+          rows: Rows of each call of a program with row batching; 0: its batch.
+          timeout_us, max_wait_us: -1: the executable's own. replicas: 0: the executable's own.
+          progress: Called with the share of the time that is over. What it raises ends the load and is raised here.
+
+        Returns:
+          calls and failed (of those due after the warm-up), failure (the first one's text, or ""), seconds; mean, p50, p90,
+          p99, p999 and max of the latency in microseconds, from when a call was due; steps, dummy_steps, rows and
+          padded_rows of the engine.
+
+        Raises:
+          StatusError: Options that make no sense.
+        """
