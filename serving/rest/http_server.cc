@@ -119,6 +119,8 @@ class Connection final : public HttpExchange {
   bool cancelled() const override { return gone_.load(std::memory_order_relaxed); }
   void Respond(int status, Headers headers, std::string body) override;
 
+  // The socket is watched from now on.
+  void Begin();
   // Something happened to the socket.
   void OnEvents(std::uint32_t events);
   // An answer that another thread gave.
@@ -205,6 +207,7 @@ class Connection final : public HttpExchange {
   // The request.
   std::optional<HttpRequestParser> parser_;
   HttpRequestHead head_;
+  bool request_whole_ = false;  // the handler had it
   bool keep_alive_ = true;
   bool accepts_gzip_ = false;
   std::string_view body_;
@@ -322,6 +325,11 @@ void Connection::SetDeadline(std::chrono::milliseconds after) {
   deadline_ = after.count() > 0 ? loop_->now() + after : Clock::time_point::max();
 }
 
+void Connection::Begin() {
+  SetDeadline(loop_->options().idle_timeout);
+  Advance();
+}
+
 void Connection::OnEvents(std::uint32_t events) {
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
   if ((events & EPOLLOUT) != 0) writable_ = true;
@@ -435,6 +443,10 @@ Connection::Next Connection::ParseHeader() {
     parser_->body_limit(static_cast<std::uint64_t>(loop_->options().max_body_bytes));
     // Empty lines before a request are ignored, as RFC 9112 asks.
     while (buffered() >= 2 && std::memcmp(buffer_.get() + begin_, "\r\n", 2) == 0) Consume(2);
+    if (buffered() == 1 && buffer_[begin_] == '\r') {
+      parser_.reset();
+      return Read();
+    }
     if (buffered() == 0) {
       parser_.reset();
       state_ = State::kIdle;
@@ -547,6 +559,7 @@ Connection::Next Connection::Handle() {
     body_ = decompressed_;
   }
   state_ = State::kHandling;
+  request_whole_ = true;
   deadline_ = Clock::time_point::max();
   responded_ = false;
   in_handler_ = true;
@@ -592,6 +605,7 @@ void Connection::BuildAnswer(int status, const Headers& headers, std::string bod
 }
 
 Connection::Next Connection::Fail(int status, absl::string_view message) {
+  request_whole_ = false;
   // The messages are ours and need no escapes.
   BuildAnswer(status, {{"Content-Type", "application/json"}}, absl::StrCat("{\"error\": \"", message, "\"}"), false);
   state_ = State::kWriting;
@@ -643,6 +657,12 @@ Connection::Next Connection::AfterAnswer() {
   if (close_after_) {
     // Closing at once, with something unread, would make the system reset the connection, and the client might never
     // see the answer.
+    char next;
+    const bool unread = !request_whole_ || buffered() > 0 || (readable_ && recv(fd_, &next, 1, MSG_PEEK) > 0);
+    if (!unread) {
+      Close();
+      return Next::kGoOn;
+    }
     shutdown(fd_, SHUT_WR);
     state_ = State::kLingering;
     SetDeadline(kLinger);
@@ -794,7 +814,7 @@ void Loop::Add(int fd, bool refuse) {
     added->Refuse();
     return;
   }
-  added->Advance();
+  added->Begin();
   if (draining_) added->OnDrain();
 }
 
