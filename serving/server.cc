@@ -18,12 +18,16 @@
 #include "serving/api/call_pool.h"
 #include "serving/api/inference.h"
 #include "serving/api/rpc_methods.h"
+#include "serving/batching/batching_options.h"
+#include "serving/batching/batching_servable.h"
 #include "serving/config.pb.h"
 #include "serving/core/log.h"
 #include "serving/core/manager.h"
 #include "serving/grpc/grpc_server.h"
 #include "serving/health.h"
+#include "serving/monitoring/engine_metrics.h"
 #include "serving/monitoring/prometheus.h"
+#include "serving/monitoring/request_log.h"
 #include "serving/monitoring/request_metrics.h"
 #include "serving/rest/http_server.h"
 #include "serving/rest/rest_handler.h"
@@ -73,6 +77,14 @@ class SavedModelLoader : public Loader {
   absl::StatusOr<std::unique_ptr<const Servable>> Load() override {
     TFIPU_ASSIGN_OR_RETURN(std::unique_ptr<const Servable> servable,
                            LoadSavedModelServable(source_, execution_.saved_model));
+    if (execution_.batching.has_value() && !servable->UsesDevice()) {
+      tensorflow::serving::BatchingParameters parameters = *execution_.batching;
+      if (flags_.enable_per_model_batching_parameters) {
+        TFIPU_ASSIGN_OR_RETURN(parameters, ModelBatchingParameters(parameters, source_.path));
+      }
+      TFIPU_ASSIGN_OR_RETURN(const BatchingOptions batching, BatchingOptionsFrom(parameters));
+      servable = MakeBatchingServable(std::move(servable), batching);
+    }
     if (flags_.enable_model_warmup) {
       TFIPU_RETURN_IF_ERROR(WarmUp(*servable, source_.path, std::max(1, flags_.num_request_iterations_for_warmup),
                                    [this](const Servable& warm, const tensorflow::serving::PredictionLog& log) {
@@ -92,11 +104,16 @@ class SavedModelLoader : public Loader {
 
 class Observer : public CallObserver {
  public:
-  explicit Observer(RequestMetrics* metrics) : metrics_(metrics) {}
+  Observer(RequestMetrics* metrics, RequestLog* log) : metrics_(metrics), log_(log) {}
   void Finished(const CallRecord& call) override { metrics_->Finished(call); }
+  bool WantsLog(const ServableId& servable) override { return log_->Wants(servable); }
+  void Log(const ServableId& servable, std::unique_ptr<tensorflow::serving::PredictionLog> log) override {
+    log_->Add(servable, std::move(log));
+  }
 
  private:
   RequestMetrics* const metrics_;
+  RequestLog* const log_;
 };
 
 void LogChange(const ServableState& state) {
@@ -200,7 +217,7 @@ void SetEngineDefaults(const Flags& flags) {
 class Server::Impl {
  public:
   Impl(const Flags& flags, ExecutionConfig execution)
-      : flags_(flags), execution_(std::move(execution)), observer_(&metrics_) {
+      : flags_(flags), execution_(std::move(execution)), observer_(&metrics_, &request_log_) {
     inference_.check_method_name = flags_.enable_signature_method_name_check;
     inference_.tensor_content = flags_.enable_serialization_as_tensor_content;
   }
@@ -250,8 +267,10 @@ class Server::Impl {
         metrics_.AddModel(model.watched.name);
         configured.push_back(model.watched.name);
       }
+      request_log_.Configure(models);
       health_->SetModels(std::move(configured));
     };
+    options.check = RequestLog::Check;
     models_ = std::make_unique<ConfigSource>(options, manager_.get());
     if (!flags_.model_config_file.empty()) {
       TFIPU_RETURN_IF_ERROR(models_->StartFromFile(flags_.model_config_file,
@@ -280,7 +299,9 @@ class Server::Impl {
       TFIPU_RETURN_IF_ERROR(ReadTextProto(flags_.monitoring_config_file, &monitoring));
       if (monitoring.prometheus_config().enable()) {
         const std::string& path = monitoring.prometheus_config().path();
-        options.pages[path.empty() ? kPrometheusPath : path] = {kPrometheusContentType, PrometheusText};
+        options.pages[path.empty() ? kPrometheusPath : path] = {
+            kPrometheusContentType,
+            [] { return absl::StrCat(PrometheusText(), EngineMetricsText(EngineManager::Global().List())); }};
       }
     }
     rest_pool_ = std::make_unique<CallPool>(flags_.rest_api_num_threads, MaxQueued());
@@ -366,6 +387,7 @@ class Server::Impl {
   const ExecutionConfig execution_;
   InferenceOptions inference_;
   RequestMetrics metrics_;
+  RequestLog request_log_;
   Observer observer_;
   std::unique_ptr<Health> health_;
   std::unique_ptr<Manager> manager_;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "cc/base/status_macros.h"
+#include "serving/batching/batching_options.h"
 #include "serving/sources/model_config.h"
 #include "tensorflow/core/protobuf/rewriter_config.pb.h"
 #include "tensorflow_serving/config/platform_config.pb.h"
@@ -93,6 +94,7 @@ absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
   } else if (flags.enable_per_model_batching_parameters) {
     return absl::InvalidArgumentError("--enable_per_model_batching_parameters was given without --enable_batching.");
   }
+  if (config.batching.has_value()) TFIPU_RETURN_IF_ERROR(BatchingOptionsFrom(*config.batching).status());
   return config;
 }
 

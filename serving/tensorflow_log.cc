@@ -4,10 +4,12 @@
 
 #include "absl/base/log_severity.h"
 #include "absl/log/globals.h"
+#include "absl/log/internal/globals.h"
 #include "absl/log/log_sink.h"
 #include "absl/log/log_sink_registry.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "serving/core/log.h"
 
 namespace tfipu::serving {
@@ -20,7 +22,15 @@ const char* const kFalseAlarms[] = {
     "MLIR V1 optimization pass is not enabled",
     "Overriding allow_growth setting",
     "OUT_OF_RANGE: End of sequence",
+    "failed call to cuInit",
+    "oneDNN supports DT_HALF only on platforms with",
 };
+
+// TensorFlow logs while its static initialisers run, before main(). What is in the program's preinit array runs before
+// those; the level is a constant-initialised atomic, and TF_CPP_MIN_LOG_LEVEL still replaces it.
+void QuietenStaticInitialisers(int, char**, char**) { absl::SetMinLogLevel(absl::LogSeverityAtLeast::kWarning); }
+__attribute__((section(".preinit_array"), used)) void (*const quieten)(int, char**, char**) =
+    QuietenStaticInitialisers;
 
 class Sink : public absl::LogSink {
  public:
@@ -49,6 +59,9 @@ class Sink : public absl::LogSink {
 void TakeTensorFlowLog() {
   static Sink* const sink = new Sink(std::getenv("TF_CPP_MIN_LOG_LEVEL") != nullptr);
   absl::AddLogSink(sink);
+  // What absl::InitializeLog() does, which TensorFlow's libraries do not export: until then, all goes to stderr.
+  absl::log_internal::SetTimeZone(absl::LocalTimeZone());
+  absl::log_internal::SetInitialized();
   absl::SetStderrThreshold(absl::LogSeverityAtLeast::kInfinity);
 }
 

@@ -407,7 +407,6 @@ absl::StatusOr<std::shared_ptr<const Servable>> Manager::Find(const ModelSpec& s
 }
 
 absl::StatusOr<std::vector<ServableState>> Manager::States(const ModelSpec& spec) const {
-  if (spec.name.empty()) return absl::InvalidArgumentError("ModelSpec has no name specified.");
   absl::MutexLock lock(&mutex_);
   const auto model = models_.find(spec.name);
   if (model == models_.end() || model->second.versions.empty()) {

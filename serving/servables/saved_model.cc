@@ -1,11 +1,12 @@
 #include "serving/servables/saved_model.h"
 
+#include <algorithm>
 #include <atomic>
 #include <map>
-#include <set>
 #include <utility>
 #include <vector>
 
+#include "absl/base/call_once.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
@@ -28,7 +29,10 @@ using tensorflow::Tensor;
 // Calls shorter than this on average are run by a transport's thread.
 constexpr float kShortMicroseconds = 200;
 
-constexpr char kRuntimeOp[] = "ApplicationRuntime";
+constexpr char kDeviceOp[] = "ApplicationCall";
+constexpr char kDefaultSignature[] = "serving_default";
+// Signatures that are made ready when a model is loaded. It takes some 10 ms each, and some models have dozens.
+constexpr int kPreparedSignatures = 4;
 
 // Different sets of outputs that a signature keeps a callable for; beyond, all outputs are computed and some dropped.
 constexpr std::size_t kMaxOutputSets = 32;
@@ -43,6 +47,7 @@ struct Plan {
 };
 
 struct SignatureState {
+  absl::once_flag prepared;
   absl::Status runnable;
   Plan all;
   // Average time of a call in microseconds; 0 until there was one. Updates may get lost between threads.
@@ -64,25 +69,17 @@ class SavedModelServable : public Servable {
 
   ~SavedModelServable() override { session_->Close().IgnoreError(); }
 
-  // `starts`: nodes to be run once.
-  absl::Status Prepare(const std::vector<std::string>& starts) {
-    if (!starts.empty()) {
-      std::vector<Tensor> anchors;
-      TFIPU_RETURN_IF_ERROR(session_->Run({}, {}, starts, &anchors));
+  // Makes the first signatures ready, that of most calls before all others; the rest is when it is called.
+  absl::Status Prepare() {
+    int ahead = kPreparedSignatures;
+    if (const auto found = signatures_.find(kDefaultSignature); found != signatures_.end()) {
+      TFIPU_RETURN_IF_ERROR(PrepareSignature(found->second));
+      --ahead;
     }
     for (const auto& [name, signature] : signatures_) {
-      SignatureState& state = states_[signature.index];
-      state.runnable = CheckRunnable(signature);
-      if (!state.runnable.ok()) continue;
-      if (signature.method_name.empty()) {
-        // Such as "__saved_model_init_op": for metadata only.
-        state.runnable = absl::FailedPreconditionError(
-            absl::StrCat("Signature \"", name, "\" has no method name; it is not meant to be called."));
-        continue;
-      }
-      std::vector<int> outputs;
-      for (std::size_t i = 0; i < signature.outputs.size(); ++i) outputs.push_back(static_cast<int>(i));
-      TFIPU_ASSIGN_OR_RETURN(state.all, MakePlan(signature, outputs));
+      if (name == kDefaultSignature || signature.method_name.empty()) continue;
+      if (--ahead < 0) break;
+      TFIPU_RETURN_IF_ERROR(PrepareSignature(signature));
     }
     return absl::OkStatus();
   }
@@ -93,7 +90,7 @@ class SavedModelServable : public Servable {
   absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs, absl::Span<const int> outputs,
                    const CallContext& context, std::vector<Tensor>* results) const override {
     SignatureState& state = states_[signature.index];
-    if (!state.runnable.ok()) return state.runnable;
+    TFIPU_RETURN_IF_ERROR(PrepareSignature(signature));
     TFIPU_RETURN_IF_ERROR(CheckInputs(signature, inputs));
     const absl::Time start = absl::Now();
     if (context.deadline <= start) {
@@ -131,12 +128,29 @@ class SavedModelServable : public Servable {
     return status;
   }
 
+  bool UsesDevice() const override { return uses_device_; }
+
   bool ExpectedShort(const Signature& signature) const override {
     const float average = states_[signature.index].average.load(std::memory_order_relaxed);
     return average > 0 && average < kShortMicroseconds;
   }
 
  private:
+  // Whether the signature can be run, and how, is found out once.
+  const absl::Status& PrepareSignature(const Signature& signature) const {
+    SignatureState& state = states_[signature.index];
+    absl::call_once(state.prepared, [&] {
+      state.runnable = CheckRunnable(signature);
+      if (!state.runnable.ok()) return;
+      std::vector<int> outputs;
+      for (std::size_t i = 0; i < signature.outputs.size(); ++i) outputs.push_back(static_cast<int>(i));
+      absl::StatusOr<Plan> plan = MakePlan(signature, outputs);
+      state.runnable = plan.status();
+      if (plan.ok()) state.all = *std::move(plan);
+    });
+    return state.runnable;
+  }
+
   static bool IsAll(const Signature& signature, absl::Span<const int> outputs) {
     if (outputs.size() != signature.outputs.size()) return false;
     for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -202,24 +216,14 @@ class SavedModelServable : public Servable {
   mutable std::vector<SignatureState> states_;
 };
 
-// The nodes of a graph and of its functions that start engines, each once by its attributes.
-std::vector<tensorflow::NodeDef> RuntimeNodes(const MetaGraphDef& meta_graph) {
-  std::vector<tensorflow::NodeDef> nodes;
-  std::set<std::string> seen;
-  const auto visit = [&](const tensorflow::NodeDef& node) {
-    if (node.op() != kRuntimeOp) return;
-    const auto filename = node.attr().find("filename");
-    const auto engine = node.attr().find("engine_name");
-    const std::string key =
-        absl::StrCat(filename == node.attr().end() ? "" : filename->second.s(), "\n",
-                     engine == node.attr().end() ? "" : engine->second.s());
-    if (seen.insert(key).second) nodes.push_back(node);
-  };
-  for (const auto& node : meta_graph.graph_def().node()) visit(node);
-  for (const auto& function : meta_graph.graph_def().library().function()) {
-    for (const auto& node : function.node_def()) visit(node);
-  }
-  return nodes;
+// Whether the graph or a function of it calls a device.
+bool UsesDevice(const MetaGraphDef& meta_graph) {
+  const auto calls = [](const tensorflow::NodeDef& node) { return node.op() == kDeviceOp; };
+  const auto& graph = meta_graph.graph_def();
+  return std::any_of(graph.node().begin(), graph.node().end(), calls) ||
+         std::any_of(graph.library().function().begin(), graph.library().function().end(), [&](const auto& function) {
+           return std::any_of(function.node_def().begin(), function.node_def().end(), calls);
+         });
 }
 
 }  // namespace
@@ -230,16 +234,7 @@ absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const Ver
   TFIPU_RETURN_IF_ERROR(tensorflow::ReadMetaGraphDefFromSavedModel(source.path, options.tags, &meta_graph));
   TFIPU_ASSIGN_OR_RETURN(Signatures signatures, SignaturesOf(meta_graph));
 
-  // Nodes that need no inputs can be run ahead of any call.
-  std::vector<tensorflow::NodeDef> runtime_nodes = RuntimeNodes(meta_graph);
-  const bool uses_device = !runtime_nodes.empty();
-  std::vector<std::string> starts;
-  for (tensorflow::NodeDef& node : runtime_nodes) {
-    if (node.input_size() > 0) continue;
-    node.set_name(absl::StrCat("tfipu_start_engine_", starts.size()));
-    starts.push_back(node.name());
-    *meta_graph.mutable_graph_def()->add_node() = std::move(node);
-  }
+  const bool uses_device = UsesDevice(meta_graph);
 
   tensorflow::SessionOptions session_options;
   session_options.config = options.session;
@@ -254,7 +249,7 @@ absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const Ver
 
   auto servable = std::make_unique<SavedModelServable>(source.id, options, std::move(session), std::move(signatures),
                                                        uses_device);
-  TFIPU_RETURN_IF_ERROR(servable->Prepare(starts));
+  TFIPU_RETURN_IF_ERROR(servable->Prepare());
   return std::unique_ptr<const Servable>(std::move(servable));
 }
 

@@ -25,12 +25,12 @@ struct SavedModelOptions {
   bool use_inter_op_pool = false;
 };
 
-// Loads the SavedModel at `path` into a session of its own, which gets name and version of `id` as session metadata:
-// there device operations find the scope of their engines' names. All signatures that can be run are made ready, and
-// what they start (engines with their executables) is started: what is wrong with that is an error now, not of a call
-// later. The error is TensorFlow's or the engine's own and names the path or the signature.
+// Loads the SavedModel at the path into a session of its own, which gets name and version of `id` as session metadata:
+// there device operations find the scope of their engines' names. The default signature and a few others are made ready,
+// and the model's initialisation starts what it starts (engines with their executables): what is wrong with that is an
+// error now, not of a call later. The error is TensorFlow's or the engine's own and names the path or the signature.
 //
-// The servable is Immutable and thread-safe. Destroying it closes the session.
+// The servable is immutable and thread-safe. Destroying it closes the session.
 absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const VersionSource& source,
                                                                         const SavedModelOptions& options);
 

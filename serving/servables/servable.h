@@ -70,6 +70,9 @@ class Servable {
   // Whether calls of this signature have lately been so short (some 100 us) that a transport's thread may run them
   // itself; false until there were some.
   virtual bool ExpectedShort(const Signature& signature) const = 0;
+
+  // Whether calls go to a device, which has batching of its own.
+  virtual bool UsesDevice() const { return false; }
 };
 
 }  // namespace tfipu::serving

@@ -84,6 +84,11 @@ absl::Status CheckRunnable(const Signature& signature) {
     }
     return absl::OkStatus();
   };
+  if (signature.method_name.empty()) {
+    // Such as "__saved_model_init_op".
+    return absl::FailedPreconditionError(
+        absl::StrCat("Signature \"", signature.name, "\" has no method name; it is not meant to be called."));
+  }
   if (signature.outputs.empty()) {
     return absl::FailedPreconditionError(absl::StrCat("Signature \"", signature.name, "\" has no outputs."));
   }

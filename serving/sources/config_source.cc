@@ -84,6 +84,7 @@ void ConfigSource::PollFile(const std::string& path) {
 
 absl::Status ConfigSource::Apply(const ModelServerConfig& config, bool first) {
   TFIPU_ASSIGN_OR_RETURN(const std::vector<ConfiguredModel> models, CheckModelConfig(config));
+  if (options_.check) TFIPU_RETURN_IF_ERROR(options_.check(models));
   if (options_.on_config) options_.on_config(models);
   std::vector<WatchedModel> watched;
   std::vector<std::string> names;

@@ -26,6 +26,8 @@ struct ConfigSourceOptions {
   bool labels_for_unavailable_versions = false;
   // How long Reload() waits for what the config adds.
   absl::Duration reload_timeout = absl::Minutes(10);
+  // Asked of each config that is valid as such whether it can be followed; its error refuses the config.
+  std::function<absl::Status(const std::vector<ConfiguredModel>&)> check;
   // Told of each config that takes effect, before models are loaded for it.
   std::function<void(const std::vector<ConfiguredModel>&)> on_config;
 };
