@@ -18,6 +18,9 @@ DEBIAN_BUILD := g++ cmake ninja-build libnghttp2-dev libboost-dev rapidjson-dev 
 DEBIAN_TEST := libgtest-dev libgmock-dev libbenchmark-dev ccache curl
 DEBIAN_EXTRA := clang-format clang wrk
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 .PHONY: demo test check bench fuzz setup install native_tests format clean
 .DEFAULT_GOAL := test
 
@@ -50,19 +53,26 @@ $(VENV)/check-ready: $(VENV)/test-ready
 
 setup: $(VENV)/build-ready
 
-# Builds into $(BUILD), so that the next time only what changed is built again.
-PIP_INSTALL = CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(BIN)/python -m pip install --no-build-isolation --no-deps --quiet \
-	-Cbuild-dir=$(BUILD) -Ccmake.build-type=Release
+# Builds into $(BUILD), so that the next time only what changed is built again. Shows ninja's [n/m]; the whole output
+# is in $(BUILD)/install.log, and on the screen when it fails.
+define pip_install
+mkdir -p $(BUILD)
+@echo "building and installing (the first time takes some minutes; log in $(BUILD)/install.log)"
+@CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(BIN)/python -m pip install -v --no-build-isolation --no-deps \
+	-Cbuild-dir=$(BUILD) -Ccmake.build-type=Release $(1) . 2>&1 | tee $(BUILD)/install.log | \
+	sed -un 's/^ *\[\([0-9]*\/[0-9]*\)\] .*/  built \1/p' | awk 'NR % 10 == 0 { print; fflush() }' \
+	|| { tail -n 100 $(BUILD)/install.log; exit 1; }
+endef
 
 install: $(VENV)/build-ready
-	@echo "building and installing (the first time takes some minutes)"
-	$(PIP_INSTALL) .
+	$(call pip_install)
 
-demo: $(VENV)/test-ready install
+demo: install
+	@$(call debian_install,curl)
 	PATH="$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(VENV)/test-ready
-	$(PIP_INSTALL) -Ccmake.define.TFIPU_BUILD_TESTS=ON .
+	$(call pip_install,-Ccmake.define.TFIPU_BUILD_TESTS=ON)
 	PATH="$(BIN):$$PATH" cmake --build $(BUILD) --parallel $(JOBS)
 	ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS)
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests -n $(JOBS) --dist loadgroup -q
@@ -80,7 +90,7 @@ format: $(VENV)/check-ready
 	$(BIN)/ruff check --fix python tests benchmarks examples
 
 bench: $(VENV)/check-ready
-	$(PIP_INSTALL) -Ccmake.define.TFIPU_BUILD_TESTS=ON .
+	$(call pip_install,-Ccmake.define.TFIPU_BUILD_TESTS=ON)
 	PATH="$(BIN):$$PATH" cmake --build $(BUILD) --parallel $(JOBS)
 	PATH="$(BIN):$$PATH" BUILD=$(BUILD) $(BIN)/python benchmarks/run.py
 
