@@ -42,8 +42,9 @@ def attach() -> None:
 
 
 def _attach_to(module: ModuleType) -> None:
-    from tensorflow_ipu.keras import model_methods
+    from tensorflow_ipu.keras import layer_calls, model_methods
 
+    layer_calls.track()
     this = sys.modules[__name__]
     sys.modules[f"{module.__name__}.ipu"] = this
     module.ipu = this  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Follows the calls of Keras layers: while a functional model is put together, and while a model is traced.
 
-Both Keras 3 and tf_keras have one place through which every call of a layer goes: `__call__` of their base
-class. `track()` wraps it. Outside of a PipelineStage scope and of `trace_model()` the wrapper does nothing.
+Every call of a layer goes through `__call__` of a base class of its Keras package. `track()` wraps it.
+Outside of a PipelineStage scope and of `trace_model()` the wrapper does nothing.
 
 A traced operation carries the stage it belongs to as an attribute of its node (`STAGE_ATTRIBUTE`);
 graph_stages.py takes the graph apart by it.
@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.framework import ops
 
+from tensorflow_ipu import ipu_strategy
 from tensorflow_ipu.keras import pipeline_stage
 
 STAGE_ATTRIBUTE = "_ipu_pipeline_stage"
@@ -59,7 +60,10 @@ class ModelTrace:
         self._stage: int | None = None
 
     def call(self, layer: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if not self._frames and layer is not self._model:
+        # The second: Layer.__call__ of Keras 3 has called Operation.__call__.
+        if (not self._frames and layer is not self._model) or (
+            self._frames and self._frames[-1].layer is layer
+        ):
             return original(layer, *args, **kwargs)
         parent = self._frames[-1] if self._frames else None
         direct = parent is not None and parent.layer is self._model
@@ -123,6 +127,9 @@ class ModelTrace:
         return count, None
 
 
+# Whether a model is being called to make its variables: eagerly, so that a graph is one of a tf.function
+# inside it.
+_building: contextvars.ContextVar[bool] = contextvars.ContextVar("ipu_building_model", default=False)
 _trace: contextvars.ContextVar[ModelTrace | None] = contextvars.ContextVar("ipu_model_trace", default=None)
 
 
@@ -153,17 +160,17 @@ def trace_model(model: Any, all_assigned: bool) -> Iterator[ModelTrace]:
 def mark_operations(stage: int) -> Iterator[None]:
     """Graph operations made in this scope belong to the stage."""
     trace = _trace.get()
-    if trace is None:
+    if trace is None and not (_building.get() and not tf.executing_eagerly()):
         yield
         return
-    trace.note_stage()
     graph = ops.get_default_graph()
-    if graph is not trace.graph:
+    if trace is None or graph is not trace.graph:
         raise ValueError(
             f"Pipeline stage {stage} is entered inside a tf.function, a loop or a branch, of which only"
             f" the whole"
             " can belong to a stage. Assign the layer that contains it."
         )
+    trace.note_stage()
     with graph._attr_scope({STAGE_ATTRIBUTE: attr_value_pb2.AttrValue(i=stage)}):
         yield
 
@@ -208,45 +215,117 @@ def _tracked_call(original: Callable[..., Any]) -> Callable[..., Any]:
         trace = _trace.get()
         if trace is not None:
             return trace.call(self, original, args, kwargs)
-        stage = pipeline_stage.current_stage()
-        if stage is None:
+        if hasattr(self, "fit") and made_in_ipu_strategy(self):
+            return _model_call(original, self, args, kwargs)
+        if pipeline_stage.current_stage() is None:
             return original(self, *args, **kwargs)
-        before = len(self._inbound_nodes)
-        result = original(self, *args, **kwargs)
-        for node in self._inbound_nodes[before:]:
-            setattr(node, STAGE_ATTRIBUTE, stage)
-        return result
+        return _staged_call(original, self, args, kwargs)
 
     call._ipu_tracked = True  # type: ignore[attr-defined]
     return call
 
 
-def _tracked_init(original: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(original)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        stage = pipeline_stage.current_stage()
-        if stage is not None and not tracing():
-            object.__setattr__(self, STAGE_ATTRIBUTE, stage)
+# Whether this thread is inside a call of a model that was made in an IPU strategy.
+_inside_model: contextvars.ContextVar[bool] = contextvars.ContextVar("ipu_inside_model", default=False)
 
-    return init
+
+def inside_model() -> bool:
+    """Whether the caller is inside `call` of a model that was made in an IPU strategy."""
+    return tracing() or _inside_model.get()
+
+
+def made_in_ipu_strategy(model: Any) -> bool:
+    """Whether the model was made inside the scope of an IPU strategy."""
+    # Of Keras 3 and of tf_keras. Their property gives the strategy that is current when there was none.
+    strategy = getattr(model, "_distribute_strategy", None) or getattr(model, "_distribution_strategy", None)
+    return isinstance(strategy, ipu_strategy.IPUStrategyV1) and strategy.enable_keras_extensions
+
+
+def _model_call(original: Callable[..., Any], model: Any, args: Any, kwargs: Any) -> Any:
+    if args:
+        _remember_call(model, args[0])
+    token = _inside_model.set(True)
+    try:
+        stage = pipeline_stage.current_stage()
+        return (
+            original(model, *args, **kwargs) if stage is None else _staged_call(original, model, args, kwargs)
+        )
+    finally:
+        _inside_model.reset(token)
+
+
+def _staged_call(original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
+    """A call in a PipelineStage scope: if it becomes a node of a functional model, that belongs to the
+    stage."""
+    before = len(layer._inbound_nodes)
+    result = original(layer, *args, **kwargs)
+    for node in layer._inbound_nodes[before:]:
+        setattr(node, STAGE_ATTRIBUTE, pipeline_stage.current_stage())
+    return result
+
+
+def _remember_call(model: Any, inputs: Any) -> None:
+    """Keeps shapes and dtypes of what a model is called with."""
+    if all(hasattr(item, "shape") and hasattr(item, "dtype") for item in tf.nest.flatten(inputs)):
+        specs = tf.nest.map_structure(lambda item: tf.TensorSpec(item.shape, item.dtype), inputs)
+        object.__setattr__(model, "_ipu_called_with", specs)
+
+
+def called_with(model: Any) -> Any:
+    """TensorSpecs of what a model was last called with, or None."""
+    return getattr(model, "_ipu_called_with", None)
+
+
+def _remember_stage(layer: Any) -> None:
+    """The stage of a layer that is made in a PipelineStage scope."""
+    stage = pipeline_stage.current_stage()
+    if stage is not None and not tracing():
+        object.__setattr__(layer, STAGE_ATTRIBUTE, stage)
+
+
+# The packages look at the arguments of these, so that they have to be the original ones.
+
+
+def _tracked_keras_init(original: Callable[..., None]) -> Callable[..., None]:
+    def __init__(self: Any, name: Any = None) -> None:
+        original(self, name=name)
+        _remember_stage(self)
+
+    return functools.wraps(original)(__init__)
+
+
+def _tracked_tf_keras_init(original: Callable[..., None]) -> Callable[..., None]:
+    def __init__(
+        self: Any,
+        trainable: Any = True,
+        name: Any = None,
+        dtype: Any = None,
+        dynamic: Any = False,
+        **kwargs: Any,
+    ) -> None:
+        original(self, trainable=trainable, name=name, dtype=dtype, dynamic=dynamic, **kwargs)
+        _remember_stage(self)
+
+    return functools.wraps(original)(__init__)
 
 
 def track() -> None:
     """Wraps the base classes of the Keras packages that are imported. Idempotent."""
-    bases = []
-    if "keras" in sys.modules:
-        import keras
+    keras, tf_keras = sys.modules.get("keras"), sys.modules.get("tf_keras")
+    if keras is not None:
+        if _wrap_call(keras.Operation):
+            keras.Operation.__init__ = _tracked_keras_init(keras.Operation.__init__)
+        _wrap_call(keras.layers.Layer)
+    if tf_keras is not None and _wrap_call(tf_keras.layers.Layer):
+        tf_keras.layers.Layer.__init__ = _tracked_tf_keras_init(tf_keras.layers.Layer.__init__)
 
-        bases.append(keras.Operation)
-    if "tf_keras" in sys.modules:
-        import tf_keras
 
-        bases.append(tf_keras.layers.Layer)
-    for base in bases:
-        if not getattr(base.__call__, "_ipu_tracked", False):
-            base.__call__ = _tracked_call(base.__call__)
-            base.__init__ = _tracked_init(base.__init__)
+def _wrap_call(base: Any) -> bool:
+    """False when it was wrapped before."""
+    if "__call__" not in vars(base) or getattr(vars(base)["__call__"], "_ipu_tracked", False):
+        return False
+    base.__call__ = _tracked_call(base.__call__)
+    return True
 
 
 def all_layers(model: Any) -> list[Any]:
@@ -261,7 +340,14 @@ def build(model: Any, structure: Any) -> None:
       structure: TensorSpecs of what it takes.
     """
     if not all(layer.built for layer in all_layers(model)):
-        model(tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), structure), training=False)
+        before = called_with(model)
+        token = _building.set(True)
+        try:
+            zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), structure)
+            model(zeros, training=False)
+        finally:
+            _building.reset(token)
+            object.__setattr__(model, "_ipu_called_with", before)
 
 
 def trace_to_graph(model: Any, inputs: Any, all_assigned: bool) -> tuple[Any, list[LayerCall]]:
@@ -279,6 +365,9 @@ __all__ = [
     "LayerCall",
     "all_layers",
     "build",
+    "called_with",
+    "inside_model",
+    "made_in_ipu_strategy",
     "functional_nodes",
     "is_layer",
     "mark_operations",

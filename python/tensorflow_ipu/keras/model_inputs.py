@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from tensorflow_ipu.keras import layer_calls
 
 # Names that Keras makes up when the user gave none.
 _MADE_UP = re.compile(r"keras_tensor(_\d+)?(CLONE)?")
@@ -29,7 +32,7 @@ class ModelInputs:
         return tf.nest.pack_sequence_as(self.structure, list(tensors))
 
 
-def describe(model: Any, batch_size: Any = None) -> ModelInputs:
+def describe(model: Any, batch_size: Any = None, any_batch: bool = False) -> ModelInputs:
     """The inputs of a model.
 
     Functional and Sequential models know theirs. Those of a subclassed model are what it was last called
@@ -37,6 +40,7 @@ def describe(model: Any, batch_size: Any = None) -> ModelInputs:
 
     Args:
       batch_size: int or scalar tensor; replaces the leading dimension of each input.
+      any_batch: a batch size that is not known may be any.
 
     Raises:
       TypeError: batch_size is no integer.
@@ -45,7 +49,7 @@ def describe(model: Any, batch_size: Any = None) -> ModelInputs:
     """
     structure = _declared(model)
     size = _as_int(batch_size)
-    flat = [_with_batch(model, spec, size) for spec in tf.nest.flatten(structure)]
+    flat = [_with_batch(model, spec, size, 1 if any_batch else None) for spec in tf.nest.flatten(structure)]
     names = _unique([_name(spec, position) for position, spec in enumerate(tf.nest.flatten(structure))])
     named = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(flat, names, strict=True)]
     return ModelInputs(named, tf.nest.pack_sequence_as(structure, flat))
@@ -63,7 +67,7 @@ def _declared(model: Any) -> Any:
         return tf.nest.map_structure(
             lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name), graph._inputs_struct
         )
-    called = getattr(model, "_ipu_called_with", None)
+    called = layer_calls.called_with(model)
     if called is None:
         called = _called_in_tf_keras(model)
     if called is None:
@@ -100,12 +104,16 @@ def _built_for(model: Any) -> Any:
     return specs(shape)
 
 
-def _with_batch(model: Any, spec: tf.TensorSpec, batch_size: int | None) -> tf.TensorSpec:
+def _with_batch(
+    model: Any, spec: tf.TensorSpec, batch_size: int | None, default: int | None
+) -> tf.TensorSpec:
     if spec.shape.rank is None:
         raise ValueError(f"The rank of an input of the model '{model.name}' is not known: {spec}.")
     dims = spec.shape.as_list()
     if batch_size is not None and dims:
         dims[0] = batch_size
+    elif dims and dims[0] is None:
+        dims[0] = default
     if dims and dims[0] is None:
         raise ValueError(
             f"The batch size of the model '{model.name}' is not known: an input has the shape"
@@ -123,12 +131,10 @@ def _as_int(batch_size: Any) -> int | None:
     if batch_size is None:
         return None
     value = tf.get_static_value(batch_size) if tf.is_tensor(batch_size) else batch_size
-    try:
-        size = int(value)
-    except (TypeError, ValueError):
-        size = 0
-    if isinstance(value, (bool, float, str)) or size != value:
+    array = np.asarray(value)
+    if array.ndim > 0 or array.dtype.kind not in "iu":
         raise TypeError(f"batch_size must be an int or a scalar integer tensor, not {batch_size!r}.")
+    size = int(array)
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, but {size} was given.")
     return size

@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_ipu import ipu_strategy
 from tensorflow_ipu.keras import layer_calls
 from tensorflow_ipu.keras.pipeline_stage import (
     FunctionalLayerPipelineStageAssignment,
@@ -54,18 +53,12 @@ class PipeliningOptions:
     ignored: dict[str, Any] = field(default_factory=dict)
 
 
-def made_in_ipu_strategy(model: Any) -> bool:
-    """Whether the model was made inside the scope of an IPU strategy."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return isinstance(strategy, ipu_strategy.IPUStrategyV1) and strategy.enable_keras_extensions
-
-
 def require_ipu_strategy(model: Any) -> None:
     """
     Raises:
       ValueError: the model was made outside of an IPU strategy.
     """
-    if not made_in_ipu_strategy(model):
+    if not layer_calls.made_in_ipu_strategy(model):
         raise ValueError(
             f"The model '{getattr(model, 'name', model)}' was not created inside an IPU strategy. Create"
             f" it inside"
@@ -332,7 +325,7 @@ def _subclassed_calls(model: Any) -> list[layer_calls.LayerCall]:
     """The layer calls of a subclassed model, found by tracing it."""
     from tensorflow_ipu.keras import model_inputs
 
-    inputs = model_inputs.describe(model, batch_size=1)
+    inputs = model_inputs.describe(model, any_batch=True)
     layer_calls.build(model, inputs.structure)
     found: list[layer_calls.LayerCall] = []
 

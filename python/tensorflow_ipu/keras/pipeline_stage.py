@@ -46,22 +46,22 @@ class PipelineStage:
 
         if not isinstance(self._stage, int) or isinstance(self._stage, bool) or self._stage < 0:
             raise ValueError(f"{self._stage!r} is not a valid pipeline stage: stages are numbered from 0.")
-        if not ipu_strategy.in_ipu_strategy() and not layer_calls.tracing():
+        if not ipu_strategy.in_ipu_strategy() and not layer_calls.inside_model():
             raise RuntimeError("PipelineStage may only be used from within an IPUStrategy context.")
         if _current.get() is not None:
             raise RuntimeError(
                 f"Pipeline stages must not be nested: stage {self._stage} is inside stage {_current.get()}."
             )
         layer_calls.track()
-        self._token = _current.set(self._stage)
         self._scope = layer_calls.mark_operations(self._stage)
         self._scope.__enter__()
+        self._token = _current.set(self._stage)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._scope.__exit__(*exception)
         assert self._token is not None
         _current.reset(self._token)
+        self._scope.__exit__(*exception)
 
 
 class SequentialLayerPipelineStageAssignment:
