@@ -1,7 +1,11 @@
 """From a function to HLO: what is folded, what is refused, and which line of the user's program is blamed."""
 
+import ctypes
+import gc
 import inspect
+import os
 import re
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +15,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from tensorflow_ipu.lowering import fold, freeze, lower, lower_function, trace
+from tensorflow_ipu.lowering import TracedFunction, fold, freeze, lower, lower_function, trace
 
 EIGHT = tf.TensorSpec([8], tf.float32)
 
 
 def operations(function: Any) -> Counter:
     return Counter(node.op for node in function.graph.as_graph_def().node)
+
+
+def run(function: TracedFunction, x: Any) -> list[tf.Tensor]:
+    return function.frozen(tf.constant(x), *map(tf.constant, function.weights))
 
 
 def network(package: Any) -> Any:
@@ -43,12 +51,12 @@ def network(package: Any) -> Any:
 def test_batch_normalisation_moves_into_the_weights(package: Any) -> None:
     model = network(package)
     signature = [tf.TensorSpec([2, 9, 9, 3], tf.float32)]
-    folded = fold(freeze(trace(lambda x: model(x, training=False), signature, "predict_step"))).frozen
-    count = operations(folded)
+    folded = fold(freeze(trace(lambda x: model(x, training=False), signature, "predict_step")))
+    count = operations(folded.frozen)
     assert count["BiasAdd"] + count["AddV2"] == 4
     assert not {"Mul", "Sub", "Rsqrt", "FusedBatchNormV3", "_FusedConv2D", "_FusedMatMul"} & set(count)
     x = np.random.default_rng(2).normal(size=(2, 9, 9, 3)).astype("float32")
-    np.testing.assert_allclose(folded(tf.constant(x))[0], model(x, training=False), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(folded, x)[0], model(x, training=False), rtol=1e-5, atol=1e-5)
 
 
 def test_only_what_belongs_to_one_convolution_moves_into_its_weights() -> None:
@@ -66,10 +74,10 @@ def test_only_what_belongs_to_one_convolution_moves_into_its_weights() -> None:
 
     x = tf.random.stateless_normal([1, 4, 4, 2], [1, 2])
     for function in (shared, along_another_axis, subtracted_from):
-        folded = fold(freeze(trace(function, [tf.TensorSpec(x.shape, x.dtype)], "f"))).frozen
-        for result, expected in zip(folded(x), tf.nest.flatten(function(x)), strict=True):
+        folded = fold(freeze(trace(function, [tf.TensorSpec(x.shape, x.dtype)], "f")))
+        for result, expected in zip(run(folded, x), tf.nest.flatten(function(x)), strict=True):
             np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
-    assert operations(folded)["Mul"] == 0
+    assert operations(folded.frozen)["Mul"] == 0
 
 
 def test_unused_parameters_and_repeated_and_constant_results_stay() -> None:
@@ -164,9 +172,6 @@ def test_tables_belong_on_the_host() -> None:
 
 
 def test_a_lowered_function_is_released() -> None:
-    import gc
-    import weakref
-
     variable = tf.Variable(tf.ones([8]))
     traced = freeze(trace(lambda x: x * variable, [EIGHT], "f"))
     lower(fold(traced))
@@ -187,3 +192,18 @@ def test_one_function_gives_one_module() -> None:
     first, second = (lower_function(step, [EIGHT], "step").hlo for _ in range(2))
     assert first == second
     assert b".py" not in first
+
+
+def test_lowering_keeps_no_weights_in_the_process() -> None:
+    weights = tf.ones([1024, 256])  # 1 MiB
+    before = resident_bytes()
+    for _ in range(40):
+        lower_function(lambda x: tf.linalg.matvec(weights, x), [tf.TensorSpec([256])], "step")
+    assert resident_bytes() - before < 30 << 20
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

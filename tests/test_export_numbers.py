@@ -152,3 +152,13 @@ def test_scalars_and_empty_tensors(tmp_path: Path) -> None:
         lambda a, b: (a + 1, tf.concat([b, b], 0), tf.reduce_sum(b)),
         [np.array(2.0, np.float32), np.zeros([0, 3], np.float32)],
     )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_weights_of_every_dtype(tmp_path: Path, dtype: str) -> None:
+    weights = tf.cast(tf.constant(normal(64, 32)), dtype)
+    x = tf.cast(tf.constant(normal(4, 64)), dtype)
+    run = serving.export_single_step(
+        lambda x: x[:, :32] + weights[:4], str(tmp_path / "model"), 2, [tf.TensorSpec([4, 64], dtype)]
+    )
+    np.testing.assert_array_equal(tf.cast(run(x), tf.float64), tf.cast(x[:, :32] + weights[:4], tf.float64))

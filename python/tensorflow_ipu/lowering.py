@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.xla import xla_data_pb2
 from tensorflow.compiler.xla.service import hlo_pb2
@@ -27,6 +28,7 @@ from tensorflow.python.grappler import tf_optimizer
 
 from tensorflow_ipu.batch_norm_folding import fold_batch_norm
 from tensorflow_ipu.errors import SourceLocations, lowering_error
+from tensorflow_ipu.weight_lifting import put_weights_in, take_weights_out
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class TracedFunction:
 
     concrete: its concrete function as traced.
     frozen: what is lowered. Variables are constants, or the last inputs when they were not frozen.
+    weights: values of further inputs of `frozen`: large constants that folding took out of the graph.
     """
 
     name: str
@@ -42,6 +45,7 @@ class TracedFunction:
     frozen: Any
     variables: Sequence[tf.Variable]
     locations: SourceLocations
+    weights: Sequence[np.ndarray] = ()
 
     @property
     def inputs(self) -> list[tf.TensorSpec]:
@@ -155,15 +159,18 @@ def fold(function: TracedFunction) -> TracedFunction:
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=frozen.graph.as_graph_def())
     meta_graph.collection_def["train_op"].node_list.value.extend([*inputs, *outputs])
     config = config_pb2.ConfigProto()
-    # Nothing but constant folding: other optimisers make operations that only TensorFlow's own CPU kernels
-    # know.
+    # Nothing but constant folding: other optimisers make operations that only TensorFlow's kernels know.
     config.graph_options.rewrite_options.optimizers.append("constfold")
     config.graph_options.rewrite_options.min_graph_nodes = -1
     graph_def = tf_optimizer.OptimizeGraph(config, meta_graph)
-    # Bodies of control flow stay as they are: under their names TensorFlow knows the functions before folding.
+    # Bodies of control flow stay as they are: TensorFlow knows them by their names already.
     graph_def.library.CopyFrom(meta_graph.graph_def.library)
     graph_def = fold_batch_norm(graph_def, [name.split(":")[0] for name in outputs])
-    return replace(function, frozen=wrap_function.function_from_graph_def(graph_def, inputs, outputs))
+    weights = take_weights_out(graph_def)
+    frozen = wrap_function.function_from_graph_def(
+        graph_def, [*inputs, *(f"{name}:0" for name in weights)], outputs
+    )
+    return replace(function, frozen=frozen, weights=list(weights.values()))
 
 
 def lower(function: TracedFunction) -> LoweredFunction:
@@ -180,7 +187,7 @@ def lower(function: TracedFunction) -> LoweredFunction:
             device_name=None,
             platform_name="CPU",
             function_name=frozen.name,
-            flat_args=specs,
+            flat_args=[*specs, *(tf.TensorSpec(weight.shape, weight.dtype) for weight in function.weights)],
             captured_inputs=[variable.handle for variable in function.variables],
             stage="hlo_serialized",
         )
@@ -188,6 +195,8 @@ def lower(function: TracedFunction) -> LoweredFunction:
         raise lowering_error(error, function.name, function.locations) from None
     module = hlo_pb2.HloModuleProto.FromString(hlo)
     results = _results(module, function)
+    if function.weights:  # their parameters are the last ones: a folded function has no variables
+        put_weights_in(module, len(specs), function.weights)
     _forget_origin(module, function.name)
     return LoweredFunction(module.SerializeToString(), specs, function.variables, results)
 
@@ -240,8 +249,8 @@ def _dynamic_operation(module: Any, locations: SourceLocations) -> str:
 
 
 def _forget_origin(module: Any, name: str) -> None:
-    """Takes out what depends on the process and the machine of the export, so that one model has one executable:
-    counters in names, and paths of source files."""
+    """Takes out what depends on the process and the machine of the export, so that one model has one
+    executable: counters in names, and paths of source files."""
     module.name = re.sub(r"\W+", "_", name)
     module.ClearField("id")
     module.ClearField("stack_frame_index")
