@@ -40,11 +40,10 @@ def experimental_application_compile_op(
     Args:
       func: builds the program with `loops`, `pipelining_ops` and queues; it is called with `inputs`.
       inputs: tensors, which become start-up inputs "XLA_Args/<parameter>"; constants become part of the
-      program.
+        program.
       output_path: of the executable; a new temporary file by default.
       freeze_variables: variables become part of the program, with the values they have when it is compiled.
-      Else they
-        become start-up inputs, "XLA_Args/<variable name>", which are given when an engine starts.
+        Else they become start-up inputs, "XLA_Args/<variable name>", which are given when an engine starts.
       name: of the program.
 
     Returns:
@@ -53,8 +52,7 @@ def experimental_application_compile_op(
 
     Raises:
       ValueError: the program has no results; two main loops; an operation has no kernel for the device, or
-      a shape is
-        dynamic.
+        a shape is dynamic.
       tf.errors.ResourceExhaustedError: the program is larger than the memory of an IPU.
       (In TensorFlow 1, what compiling raises is raised as tf.errors.OpError when the tensor is evaluated.)
     """

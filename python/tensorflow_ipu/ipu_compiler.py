@@ -19,8 +19,7 @@ def compile(computation: Callable[..., Any], inputs: Sequence[Any] | None = None
 
     Args:
       computation: takes a tensor for each of `inputs`; returns tensors, then operations, which are run
-      whenever one
-        of the tensors is.
+        whenever one of the tensors is.
       inputs: what is passed, or None.
 
     Returns:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.ops import gen_dataset_ops
 
 __all__ = ["IPUInfeedQueue"]
 
@@ -32,12 +33,10 @@ class IPUInfeedQueue:
         """
         Args:
           dataset: tf.data.Dataset of a tensor, a tuple or list of tensors, or a dictionary of tensors, all
-          of fixed
-            shape: batches are made with `drop_remainder=True`.
+            of fixed shape: batches are made with `drop_remainder=True`.
           prefetch_depth: 1 to 255; accepted.
           feed_name, device_ordinal, replication_factor, data_to_prefetch and others: accepted; each queue
-          is on its
-            own, and there is one device.
+            is on its own, and there is one device.
 
         Raises:
           TypeError: `dataset` is no tf.data.Dataset.
@@ -96,8 +95,15 @@ class IPUInfeedQueue:
         """What starts the dataset afresh: an operation to run in TensorFlow 1; done at once in eager mode."""
         if self._iterator is not None and hasattr(self._iterator, "initializer"):
             return self._iterator.initializer
-        self._iterator = iter(self._dataset)
-        return tf.no_op() if not tf.executing_eagerly() else None
+        with tf.init_scope():
+            if self._iterator is None:
+                self._iterator = iter(self._dataset)
+            else:
+                # The same iterator, because functions that were traced hold it.
+                gen_dataset_ops.make_iterator(
+                    self._dataset._variant_tensor, self._iterator._iterator_resource
+                )
+        return None
 
     @property
     def deleter(self) -> Any:

@@ -41,8 +41,7 @@ class IPUOutfeedQueue:
         Args:
           outfeed_mode: ALL by default.
           feed_name, device_ordinal, buffer_depth, replication_factor, io_batch_size and others: accepted;
-          each
-            queue is on its own, and there is one device.
+            each queue is on its own, and there is one device.
 
         Raises:
           ValueError: an argument has a wrong type or value.
@@ -74,7 +73,7 @@ class IPUOutfeedQueue:
 
         Raises:
           ValueError: it is something else; or this is a program to be compiled and the step has enqueued
-          before.
+            before.
         """
         tensors = _as_tensors(tensors)
         builder = current_builder()

@@ -25,6 +25,7 @@ from tensorflow_ipu.program_builder import (
     capture_into_trace,
     constant_value,
     current_builder,
+    runs_later,
     trace_stage,
 )
 
@@ -46,14 +47,14 @@ def repeat(
     Args:
       n: an int.
       body: takes the values of the last step (at first `inputs`), then what is fed; returns the values for
-      the next
-        step, as many and of the same dtypes, then any operations that are to be run.
+        the next step, as many and of the same dtypes, then any operations that are to be run.
       inputs: initial values, or None.
       infeed_queue: of which each step takes one element.
       use_while_v1: accepted.
 
     Returns:
-      The last values: a tensor, or a list of several; an operation when there are none.
+      The last values: a tensor, or a list of several; when there are none an operation, or None where
+      operations run by themselves (in TensorFlow 2).
 
     Raises:
       TypeError: `body` takes another number of arguments, or returns other dtypes.
@@ -279,7 +280,7 @@ def _tensorflow_loop(
 
 def _results(values: list[Any], operation: Any) -> Any:
     if not values:
-        return operation if not tf.executing_eagerly() else None
+        return runs_later(operation)
     return values[0] if len(values) == 1 else values
 
 

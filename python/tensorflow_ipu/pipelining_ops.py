@@ -19,6 +19,7 @@ from tensorflow_ipu.program_builder import (
     ProgramBuilder,
     TracedStage,
     current_builder,
+    runs_later,
     trace_stage,
 )
 
@@ -223,9 +224,8 @@ def pipeline(
 
     Args:
       computational_stages: at least two functions. The first takes `inputs` and what is fed; each other one
-      takes what
-        the one before it returns. What the last one returns (tensors, or a dictionary of tensors) goes into
-        `outfeed_queue`.
+        takes what the one before it returns. What the last one returns (tensors, or a dictionary of
+        tensors) goes into `outfeed_queue`.
       gradient_accumulation_count: times each stage runs before the pipeline restarts.
       repeat_count: times the pipeline runs.
       inputs: tensors for the first stage, ahead of what is fed; the same in each step.
@@ -239,14 +239,13 @@ def pipeline(
       The others are for training.
 
     Returns:
-      An operation that runs the pipeline.
+      An operation that runs the pipeline; None where operations run by themselves (in TensorFlow 2).
 
     Raises:
       NotImplementedError: an argument that only training uses; batch_serialization_iterations above 1.
       TypeError: an argument is of a wrong type.
       ValueError: no gradient_accumulation_count; fewer than two stages; a list has not one entry a stage;
-      an IPU is
-        not configured; results without an outfeed queue.
+        an IPU is not configured; results without an outfeed queue.
     """
     arguments = locals()
     for argument, absent in _TRAINING_ARGUMENTS.items():
@@ -345,7 +344,7 @@ class _Stages:
 
         count = tf.while_loop(lambda count: count < steps, step, [tf.constant(0)], parallel_iterations=1)
         count = count[0] if isinstance(count, (list, tuple)) else count
-        return None if tf.executing_eagerly() else count.op
+        return runs_later(getattr(count, "op", None))
 
     def _first(self, function: Callable[..., Any], element: list[Any]) -> Any:
         if self.infeed_queue is None:

@@ -240,3 +240,10 @@ def constant_value(tensor: Any) -> Any:
     """
     with context.eager_mode():
         return tf.function(lambda: value_of(tensor, {}), autograph=False)().numpy()
+
+
+def runs_later(operation: Any) -> Any:
+    """An operation that has to be run or depended on (TensorFlow 1); None where operations run by
+    themselves."""
+    with tf.init_scope():
+        return None if tf.executing_eagerly() else operation

@@ -57,13 +57,11 @@ def compile_traced(
       constants: values of the tensors outside of it that become part of it, by id.
       startup: those that become start-up inputs.
       freeze_variables: whether variables that the program reads itself become part of it; else they become
-      start-up
-        inputs. (In graph mode it reads none: their values are tensors outside of it.)
+        start-up inputs. (In graph mode it reads none: their values are tensors outside of it.)
 
     Raises:
       ValueError, tf.errors.ResourceExhaustedError: as program.compile_program(); or a value that is handed
-      from step
-        to step starts as something computed from a start-up input.
+        from step to step starts as something computed from a start-up input.
     """
     with context.eager_mode():
         _Compiler(main, name, constants, startup, freeze_variables).compile(path)

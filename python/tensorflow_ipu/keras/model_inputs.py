@@ -45,7 +45,7 @@ def describe(model: Any, batch_size: Any = None, any_batch: bool = False) -> Mod
     Raises:
       TypeError: batch_size is no integer.
       ValueError: a subclassed model was not built; the batch size is not known; another dimension is not
-      known.
+        known.
     """
     structure = _declared(model)
     size = _as_int(batch_size)

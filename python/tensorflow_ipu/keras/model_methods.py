@@ -230,13 +230,11 @@ def set_pipeline_stage_assignment(self: Any, pipeline_stage_assignment: Sequence
 
     Args:
       pipeline_stage_assignment: for a Sequential model a list of stage numbers, one for each layer; for
-      every model
-        what `get_pipeline_stage_assignment()` returned, with all stages set.
+        every model what `get_pipeline_stage_assignment()` returned, with all stages set.
 
     Raises:
       ValueError: the list does not fit the model, a layer has no stage, stages decrease along a Sequential
-      model,
-        or a stage is left out; or the model was made outside of an IPU strategy.
+        model, or a stage is left out; or the model was made outside of an IPU strategy.
     """
     require_ipu_strategy(self)
     current = get_pipeline_stage_assignment(self)
