@@ -91,7 +91,7 @@ class BatchingServable : public Servable {
   absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs, absl::Span<const int> outputs,
                    const CallContext& context, std::vector<Tensor>* results) const override {
     Queues& queues = queues_[signature.index];
-    Task task{    Task task{&inputs, &context, 0, absl::InfinitePast(), results, absl::OkStatus()};inputs, &context, results};
+    Task task(&inputs, &context, results);
     {
       absl::MutexLock lock(&queues.mutex);
       task.rows = queues.batched ? Rows(signature, inputs) : -1;
