@@ -1,13 +1,14 @@
 """IPUConfig: typed options, what is in force, and the target of an export."""
 
 import copy
+import io
 import json
 import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tensorflow_ipu import config, utils
+from tensorflow_ipu import config, progress, utils
 from tensorflow_ipu.config import DeviceConnectionType, IPUConfig, UnknownOptionError
 
 
@@ -284,3 +285,11 @@ def test_poplar_flags(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapture
     root.configure_ipu_system()
     assert config.export_target().tiles_per_ipu == 4
     assert config.running_on_ipu_model()
+
+
+@pytest.mark.parametrize(("flag", "bar"), [("true", True), ("false", False), ("auto", False)])
+def test_the_progress_bar_of_an_export(flag: str, bar: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_POPLAR_FLAGS", f"--show_progress_bar={flag}")
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert isinstance(progress.resolve_progress(None), progress.ProgressBar) is bar
+    assert not isinstance(progress.resolve_progress(False), progress.ProgressBar)

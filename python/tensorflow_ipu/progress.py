@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from tensorflow_ipu.config import poplar_flags
+
 ProgressCallback = Callable[[str, float], None]
 
 
@@ -32,8 +34,9 @@ def resolve_progress(progress: ProgressCallback | bool | None) -> ProgressCallba
     """What to report to.
 
     Args:
-      progress: None for a bar when stderr is a terminal, True for a bar, False for silence, or a function
-        that is called with what is being done and the share done so far (0 to 1).
+      progress: None for a bar when stderr is a terminal, unless TF_POPLAR_FLAGS has --show_progress_bar; True
+        for a bar, False for silence, or a function that is called with what is being done and the share done
+        so far (0 to 1).
 
     Raises:
       TypeError: anything else.
@@ -41,7 +44,8 @@ def resolve_progress(progress: ProgressCallback | bool | None) -> ProgressCallba
     if callable(progress):
         return progress
     if progress is None:
-        progress = sys.stderr.isatty()
+        asked = poplar_flags().show_progress_bar
+        progress = sys.stderr.isatty() if asked is None else asked
     if not isinstance(progress, bool):
         raise TypeError(
             f"`progress` must be None, a boolean or a function of two arguments, not a "
