@@ -360,6 +360,16 @@ def test_program_errors() -> None:
         compile_op("program")  # type: ignore[arg-type]
 
 
+def test_an_operation_without_a_kernel_is_named_with_its_line(tmp_path: Path) -> None:
+    infeed, outfeed = IPUInfeedQueue(numbers()), IPUOutfeedQueue()
+
+    def body(x: tf.Tensor) -> Any:
+        return outfeed.enqueue(tf.strings.length(tf.strings.as_string(x)))
+
+    with pytest.raises(ValueError, match=r"AsString.*test_application_compile\.py:\d+"):
+        compile_op(lambda: loops.repeat(2, body, [], infeed), output_path=tmp_path / "a.exec")
+
+
 def test_queue_errors() -> None:
     with pytest.raises(TypeError, match="takes a tf.data.Dataset"):
         IPUInfeedQueue([1, 2, 3])  # type: ignore[arg-type]

@@ -1,15 +1,18 @@
-"""The examples of Keras models and of TensorFlow 1 programs: each exports, runs, and gives the right
-numbers."""
+"""The examples of Keras models and of TensorFlow 1 programs: each exports, runs, and is served over REST."""
 
+import json
 import os
 import runpy
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from model_server import ModelServer
 from tensorflow_ipu.config import reset_ipu_configuration
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -50,6 +53,23 @@ def test_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     loaded = tf.saved_model.load(str(directory))
     (output,) = loaded.signatures["serving_default"](**tensors).values()
     check(output.numpy(), expected)
+
+    with ModelServer("--model_name=my_model", f"--model_base_path={directory.parent}") as server:
+        url = f"{server.rest}/v1/models/my_model:predict"
+        by_columns = predict(url, {"inputs": inputs})
+        by_rows = predict(url, {"instances": [{key: rows[0] for key, rows in inputs.items()}]})
+    check(np.float32(by_columns["outputs"]), expected)
+    if np.shape(by_columns["outputs"]):  # a scalar has no rows
+        check(np.float32(by_rows["predictions"]), expected)
+
+
+def predict(url: str, body: dict) -> dict:
+    request = urllib.request.Request(url, json.dumps(body).encode())
+    try:
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        return json.load(error)
 
 
 def test_graph_mode_example(tmp_path: Path) -> None:

@@ -283,6 +283,24 @@ def test_an_operation_without_a_kernel_is_named(tmp_path: Path) -> None:
         serving.export_keras(model, str(tmp_path / "m"))
 
 
+def test_an_export_inside_the_scope(k: Any, tmp_path: Path) -> None:
+    with IPUStrategy().scope():
+        model = k.Sequential([k.layers.Input((4,), batch_size=1), k.layers.Dense(2)])
+        run = model.export_for_ipu_serving(str(tmp_path / "m"))
+        array = random_array([1, 4])
+        np.testing.assert_allclose(run(array), model(array), rtol=1e-5)
+
+
+def test_a_model_that_was_saved_and_loaded(k: Any, tmp_path: Path) -> None:
+    model = k.Sequential([k.layers.Input((4,), batch_size=1), k.layers.Dense(2)])
+    model.save(str(tmp_path / "model.keras"))
+    with IPUStrategy().scope():
+        loaded = k.models.load_model(str(tmp_path / "model.keras"))
+    array = random_array([1, 4])
+    run = serving.export_keras(loaded, str(tmp_path / "m"))
+    np.testing.assert_allclose(run(array), model(array), rtol=1e-5)
+
+
 def test_keras_ipu_is_the_same_in_both_packages() -> None:
     assert keras.ipu is tf_keras.ipu is tf.keras.ipu
     assert keras.ipu.PipelineStage.__module__.startswith("tensorflow_ipu.keras")

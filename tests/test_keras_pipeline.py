@@ -266,6 +266,22 @@ def test_one_stage_is_no_pipeline(k: Any, tmp_path: Path) -> None:
         serving.export_keras(model, str(tmp_path / "m"))
 
 
+def test_an_operation_without_a_kernel_is_named_with_its_line(k: Any, tmp_path: Path) -> None:
+    class Text(k.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return tf.strings.length(tf.strings.as_string(inputs))
+
+    with IPUStrategy().scope():
+        inputs = k.layers.Input((4,), batch_size=1)
+        with k.ipu.PipelineStage(0):
+            x = k.layers.ReLU()(inputs)
+        with k.ipu.PipelineStage(1):
+            x = Text()(x)
+        model = k.Model(inputs, x)
+    with pytest.raises(ValueError, match=r"stage 1 of .*AsString.*test_keras_pipeline\.py:\d+"):
+        serving.export_keras(model, str(tmp_path / "m"))
+
+
 def test_device_mapping_errors(k: Any, tmp_path: Path) -> None:
     with IPUStrategy().scope():
         model = two_stages(k)

@@ -27,8 +27,14 @@ from tensorflow.python.framework import convert_to_constants
 from tensorflow.python.grappler import tf_optimizer
 
 from tensorflow_ipu.batch_norm_folding import fold_batch_norm
-from tensorflow_ipu.errors import SourceLocations, lowering_error
+from tensorflow_ipu.errors import SourceLocations, lowering_error, operations_of
 from tensorflow_ipu.weight_lifting import put_weights_in, take_weights_out
+
+# Those of tfipu.ElementType.
+_DEVICE_TYPES = {
+    tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.bool, tf.complex64, tf.complex128, tf.int8, tf.int16,
+    tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,31 @@ def trace(function: Callable, signature: Sequence[tf.TensorSpec], name: str) -> 
                 f"Parameter {position} ('{spec.name or ''}') of `{name}` has the dynamic shape {spec.shape}: "
                 "the device needs every dimension to be known when the model is exported."
             )
+        if spec.dtype not in _DEVICE_TYPES:
+            raise ValueError(
+                f"Parameter {position} ('{spec.name or ''}') of `{name}` has the dtype {spec.dtype.name}, "
+                "which the device cannot hold. Turn it into numbers in the preprocessing step, which runs on "
+                "the CPU."
+            )
     concrete = concrete_function(function, signature, name)
-    return TracedFunction(name, concrete, None, (), SourceLocations(concrete.graph))
+    # A function that copies operations of another graph names it: there they know where they were made.
+    locations = SourceLocations(getattr(function, "source_graph", concrete.graph))
+    _check_no_assignment(concrete.graph, name, locations)
+    return TracedFunction(name, concrete, None, (), locations)
+
+
+def _check_no_assignment(graph: Any, name: str, locations: SourceLocations) -> None:
+    handles = {id(variable.handle) for variable in graph.variables}
+    captured = {internal.name for external, internal in graph.captures if id(external) in handles}
+    for operation in operations_of(graph):
+        if operation.type.startswith("Assign") and (
+            operation.graph is not graph or {tensor.name for tensor in operation.inputs} & captured
+        ):
+            raise ValueError(
+                f"`{name}` changes a variable in {locations.describe(operation.name, operation.type)}. The "
+                "variables of an exported model are constants; a layer that updates its state must be called "
+                "as for inference (training=False)."
+            )
 
 
 def concrete_function(function: Callable, signature: Sequence[tf.TensorSpec], name: str) -> Any:
@@ -198,7 +227,7 @@ def lower(function: TracedFunction) -> LoweredFunction:
     if function.weights:  # their parameters are the last ones: a folded function has no variables
         put_weights_in(module, len(specs), function.weights)
     _forget_origin(module, function.name)
-    return LoweredFunction(module.SerializeToString(), specs, function.variables, results)
+    return LoweredFunction(module.SerializeToString(deterministic=True), specs, function.variables, results)
 
 
 def lower_function(

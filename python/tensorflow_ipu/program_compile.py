@@ -189,6 +189,7 @@ class _Compiler:
             given = {id(tensor): value for tensor, value in zip(stage.arguments, own, strict=True)}
             return copy_tensors(stage.graph, stage.results, given, capture_into_trace(stage.graph, outside))
 
+        function.source_graph = stage.graph  # for messages: lowering.trace()
         tensors = [*stage.arguments, *(leaf.tensor for leaf in leaves)]
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
         return lower_function(function, signature, stage.name, self._freeze)

@@ -124,4 +124,5 @@ def _copier(graph: Any, arguments: Sequence[Any], results: Sequence[Any]) -> Cal
         given = {id(tensor): value for tensor, value in zip(arguments, values, strict=True)}
         return copy_tensors(graph, results, given, capture)
 
+    stage.source_graph = graph  # for messages: lowering.trace()
     return stage
