@@ -1,0 +1,5 @@
+import sys
+
+from tensorflow_ipu.cli import main
+
+sys.exit(main())
