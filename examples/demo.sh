@@ -3,7 +3,6 @@
 # Wants the installed package on the PATH (`make demo` sees to it). Leaves nothing behind.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-export TF_CPP_MIN_LOG_LEVEL=2 CUDA_VISIBLE_DEVICES=""
 
 models=$(mktemp -d)
 server=
@@ -12,12 +11,14 @@ finish() {
   rm -rf "$models"
 }
 trap finish EXIT
+# Importing TensorFlow prints to stderr whatever happens: shown only when the program fails.
+run_python() { python "$@" 2>"$models/stderr" || { cat "$models/stderr" >&2; return 1; }; }
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 say "1. Export: x * 2 on four floats (examples/single_step.py)"
-python "$here/single_step.py" "$models/double/001"
+run_python "$here/single_step.py" "$models/double/001"
 say "2. Export: the same with strings turned to floats before and abs after, on the CPU (examples/single_step_cpu_steps.py)"
-python "$here/single_step_cpu_steps.py" "$models/words/001"
+run_python "$here/single_step_cpu_steps.py" "$models/words/001"
 
 cat > "$models/models.config" <<CONFIG
 model_config_list {
@@ -27,10 +28,10 @@ model_config_list {
 CONFIG
 
 say "3. Serve both"
-tensorflow_model_server --port_file="$models/ports.json" --port=0 --rest_api_port=-1 \
+tensorflow_model_server --port_file="$models/ports.json" --port=-1 --rest_api_port=-1 \
   --model_config_file="$models/models.config" &
 server=$!
-python "$here/demo_client.py" "$models/ports.json"
+run_python "$here/demo_client.py" "$models/ports.json"
 
 say "6. Stop with SIGTERM"
 kill -TERM "$server"
