@@ -78,7 +78,7 @@ def test_many_sessions_threads_and_engines(model: tuple[str, Callable]) -> None:
     def work(session: tf.compat.v1.Session, number: int) -> None:
         try:
             run = session.make_callable(results, [x])
-            for call in range(CALLS // 2):  # each calls both engines
+            for call in range(CALLS):  # each calls both engines
                 feed = np.array([number, call, number + call, number * call], np.float32)
                 for result in run(feed):
                     if not np.array_equal(result, compute(feed)):

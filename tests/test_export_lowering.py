@@ -165,6 +165,27 @@ def test_no_result_and_no_tensor() -> None:
         lower_function(lambda x: tf.sparse.from_dense(x), [EIGHT], "f")
 
 
+def test_variables_cannot_be_changed() -> None:
+    counter = tf.Variable(0.0)
+
+    @tf.function
+    def count() -> None:
+        counter.assign_add(1.0)  # blamed
+
+    def step(x: tf.Tensor) -> tf.Tensor:
+        count()
+        return x + counter
+
+    for freeze_variables in (True, False):
+        with pytest.raises(ValueError, match="changes a variable in operation .*test_export_lowering.py:"):
+            lower_function(step, [EIGHT], "f", freeze_variables)
+
+
+def test_strings_belong_on_the_host() -> None:
+    with pytest.raises(ValueError, match="dtype string, which the device cannot hold"):
+        lower_function(tf.strings.to_number, [tf.TensorSpec([8], tf.string)], "f")
+
+
 def test_tables_belong_on_the_host() -> None:
     table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1], [2]), 0)
     with pytest.raises(ValueError, match="a resource that is no variable"):

@@ -32,7 +32,7 @@ class SourceLocations:
         """`file.py:12`, or None when nothing is known of an operation of that name."""
         if self._by_name is None:
             self._by_name = {}
-            for operation in _operations(self._graph):
+            for operation in operations_of(self._graph):
                 location = _user_line(operation)
                 if location is not None:
                     self._by_name.setdefault(operation.name, location)
@@ -53,7 +53,7 @@ class SourceLocations:
         )
 
 
-def _operations(graph: Any) -> Iterator[Any]:
+def operations_of(graph: Any) -> Iterator[Any]:
     """All operations of a graph and of the functions it calls."""
     seen = set()
     waiting = [graph]
