@@ -341,6 +341,27 @@ def test_assignment_errors(k: Any) -> None:
             method()
 
 
+def test_summary_of_the_assignment(k: Any) -> None:
+    with IPUStrategy().scope():
+        model = two_stages(k)
+        lines: list[str] = []
+        model.print_pipeline_stage_assignment_summary(print_fn=lines.append)
+        assert [line.split()[-2:] for line in lines[1:]] == [["Multiply", "0"], ["Add", "1"]]
+        lines.clear()
+        model.print_pipeline_stage_assignment_summary(line_length=10, print_fn=lines.append)
+        assert max(map(len, lines)) == 10
+
+
+def test_methods_that_change_nothing_are_accepted(k: Any, tmp_path: Path) -> None:
+    with IPUStrategy().scope():
+        model = two_stages(k)
+    model.set_infeed_queue_options(prefetch_depth=2)
+    model.set_outfeed_queue_options(buffer_depth=2)
+    model.set_asynchronous_callbacks(True)
+    model.set_gradient_accumulation_options(gradient_accumulation_steps_per_replica=4)
+    check_export(model, tmp_path / "m", PAIR)
+
+
 def test_pipeline_stage_scopes(k: Any) -> None:
     with pytest.raises(RuntimeError, match="within an IPUStrategy context"), k.ipu.PipelineStage(0):
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -335,7 +335,44 @@ def _subclassed_calls(model: Any) -> list[layer_calls.LayerCall]:
     return found
 
 
+def print_pipeline_stage_assignment_summary(
+    self: Any, line_length: int | None = None, print_fn: Callable[[str], Any] | None = None
+) -> None:
+    """Prints a line for each layer call: its layer, class and stage.
+
+    Args:
+      line_length: longer lines are cut.
+      print_fn: takes each line; `print` by default.
+    """
+    rows = [("Layer (node index)", "Class", "Pipeline stage")]
+    for item in get_pipeline_stage_assignment(self):
+        index = getattr(item, "node_index", None)
+        name = item.layer.name if index is None else f"{item.layer.name} ({index})"
+        stage = "-" if item.pipeline_stage is None else str(item.pipeline_stage)
+        rows.append((name, type(item.layer).__name__, stage))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        (print_fn or print)(line[:line_length])
+
+
+def _accepted(name: str, what: str) -> Callable[..., None]:
+    """A method that scripts call and that changes nothing about an exported model."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> None:
+        require_ipu_strategy(self)
+
+    method.__name__ = name
+    method.__doc__ = f"Accepted: {what}"
+    return method
+
+
 _METHODS = (
+    _accepted("set_infeed_queue_options", "an exported model is fed by requests."),
+    _accepted("set_outfeed_queue_options", "an exported model answers requests."),
+    _accepted("set_asynchronous_callbacks", "callbacks are for training on the host."),
+    _accepted("set_gradient_accumulation_options", "gradients are for training on the host."),
+    print_pipeline_stage_assignment_summary,
     export_for_ipu_serving,
     set_pipelining_options,
     get_pipeline_stage_assignment,
