@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,27 @@ def test_rows_are_batched(directory: str) -> None:
         np.testing.assert_allclose(served(x=x)["output_0"], x @ weights.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "function, dependent",
+    [
+        (lambda x, i: (tf.tanh(x), tf.gather(tf.eye(3), i)), []),
+        (lambda x, i: (tf.nn.softmax(x, axis=0), i), [0]),
+        (lambda x, i: (x, tf.reverse(i, [0])), [1]),
+    ],
+    ids=["independent", "softmax over the batch", "reversed"],
+)
+def test_rows_that_depend_on_each_other_are_noticed(
+    directory: str, function: Any, dependent: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    signature = [tf.TensorSpec([8, 3]), tf.TensorSpec([8], tf.int32)]
+    serving.export_single_step(function, directory, 1, signature, dynamic_batch=True)
+    warnings = [
+        record.getMessage() for record in caplog.records if "depend on other rows" in record.getMessage()
+    ]
+    assert len(warnings) == len(dependent)
+    assert all(f"result {position} " in warnings[0] for position in dependent)
+
+
 def test_rows_are_batched_behind_host_steps(directory: str) -> None:
     run = serving.export_single_step(
         lambda x: x * 2,
@@ -257,3 +279,33 @@ def test_a_bad_executable_fails_the_load(directory: str, tmp_path: Path, damage:
         executable.unlink()
     with pytest.raises((tf.errors.OpError, OSError)):
         tf.saved_model.load(str(copy))
+
+
+def test_exports_need_eager_execution(directory: str) -> None:
+    with tf.Graph().as_default(), pytest.raises(RuntimeError, match="eager execution"):
+        serving.export_single_step(double, directory, 1)
+
+
+def test_exports_in_several_threads(tmp_path: Path) -> None:
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        try:
+            for step in range(3):
+                run = serving.export_single_step(
+                    lambda x, step=step: x * float(number) + step,
+                    str(tmp_path / f"{number}_{step}"),
+                    1,
+                    [FOUR],
+                )
+                if run(tf.ones([4]))[0] != number + step:
+                    wrong.append((number, step))
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

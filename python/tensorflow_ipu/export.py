@@ -6,6 +6,7 @@ the function returned to the user.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from tensorflow_ipu import engines
 from tensorflow_ipu._runtime import native
 from tensorflow_ipu.config import export_target
 from tensorflow_ipu.host_steps import HostStep, host_step
-from tensorflow_ipu.lowering import LoweredFunction, fold, freeze, lower, trace
+from tensorflow_ipu.lowering import LoweredFunction, TracedFunction, fold, freeze, lower, trace
 from tensorflow_ipu.program import (
     DEFAULT_TARGET_CPU,
     DEFAULT_TIMEOUT_US,
@@ -32,6 +33,7 @@ from tensorflow_ipu.program import (
     compile_program,
 )
 from tensorflow_ipu.progress import ProgressCallback, part_of, resolve_progress
+from tensorflow_ipu.row_independence import dependent_results
 from tensorflow_ipu.saved_model import EXECUTABLE_NAME, ServedProgram, write_saved_model
 from tensorflow_ipu.signatures import (
     check_input_dataset,
@@ -41,6 +43,8 @@ from tensorflow_ipu.signatures import (
     parameter_names,
     resolve_output_names,
 )
+
+_log = logging.getLogger("tensorflow_ipu")
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,11 @@ def export_stages(
     Returns:
       A tf.function from the SavedModel's inputs to its outputs, which runs the executable in this process.
     """
+    if not tf.executing_eagerly():
+        raise RuntimeError(
+            "A model is exported with eager execution: outside of tf.Graph and tf.function, and without "
+            "tf.compat.v1.disable_v2_behavior(). In a graph, use application_compile_op."
+        )
     options = options or ExportOptions()
     options.check()
     _check_positive("iterations", program_options.iterations)
@@ -144,10 +153,13 @@ def export_stages(
     if host_before is not None:
         check_step_boundary("preprocessing_step", host_before.results, stage_names[0], feeds)
 
-    lowered = _lower_stages(stages, stage_names, feeds, leading_constants, part_of(progress, 0.05, 0.35))
+    traced, lowered = _lower_stages(
+        stages, stage_names, feeds, leading_constants, part_of(progress, 0.05, 0.35)
+    )
     results = [tf.TensorSpec(spec.shape, spec.dtype) for spec in lowered[-1].results]
     if batch is not None:
         _check_rows(results, batch, stage_names[-1])
+        _warn_of_dependent_rows(traced, feeds)
         results = [_with_any_rows(spec) for spec in results]
     host_after = _trace_postprocessing(after, batch) if after else None
     if host_after is not None:
@@ -276,7 +288,9 @@ def _lower_stages(
     feeds: Sequence[tf.TensorSpec],
     constants: Sequence[Any],
     progress: ProgressCallback,
-) -> list[LoweredFunction]:
+) -> tuple[list[TracedFunction], list[LoweredFunction]]:
+    """Each stage traced and frozen, and lowered. Only the latter knows all shapes that the next stage takes."""
+    traced: list[TracedFunction] = []
     lowered: list[LoweredFunction] = []
     for position, (stage, name) in enumerate(zip(stages, stage_names, strict=True)):
         progress(f"tracing {name}", position / len(stages))
@@ -290,10 +304,10 @@ def _lower_stages(
             if own is not None:
                 check_step_boundary(stage_names[position - 1], taken, name, list(own))
             function = stage
-        traced = freeze(trace(function, taken, name))
+        traced.append(freeze(trace(function, taken, name)))
         progress(f"lowering {name}", (position + 0.5) / len(stages))
-        lowered.append(lower(fold(traced)))
-    return lowered
+        lowered.append(lower(fold(traced[-1])))
+    return traced, lowered
 
 
 def _check_parameter_count(stage: Callable, name: str, producer: str, results: int) -> None:
@@ -390,6 +404,21 @@ def _check_rows(results: Sequence[tf.TensorSpec], batch: int, name: str) -> None
                 f"dimension must be that of the inputs ({batch}): each row of a result must come from the "
                 "same row of the inputs."
             )
+
+
+def _warn_of_dependent_rows(traced: Sequence[TracedFunction], feeds: Sequence[tf.TensorSpec]) -> None:
+    def run(batches: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        for function in traced:
+            batches = function.frozen(*batches)
+        return batches
+
+    positions = dependent_results(run, feeds)
+    if positions:
+        _log.warning(
+            "dynamic_batch: the rows of result %s seem to depend on other rows of the batch than their own. "
+            "Requests share a batch, so one caller's rows would change another's results.",
+            ", ".join(map(str, positions)),
+        )
 
 
 def _with_any_rows(spec: tf.TensorSpec) -> tf.TensorSpec:
