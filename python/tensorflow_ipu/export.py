@@ -289,7 +289,8 @@ def _lower_stages(
     constants: Sequence[Any],
     progress: ProgressCallback,
 ) -> tuple[list[TracedFunction], list[LoweredFunction]]:
-    """Each stage traced and frozen, and lowered. Only the latter knows all shapes that the next stage takes."""
+    """Each stage traced and frozen, and lowered. Only the latter knows all shapes that the next stage
+    takes."""
     traced: list[TracedFunction] = []
     lowered: list[LoweredFunction] = []
     for position, (stage, name) in enumerate(zip(stages, stage_names, strict=True)):
