@@ -15,8 +15,8 @@ namespace tfipu {
 struct CompileOptions {
   // Constants of at least this many bytes leave the code and become weights, mapped from the file.
   std::uint64_t weight_threshold = 1024;
-  // Bytes of the constants that carried values start as: an initial value whose source is WEIGHT has its index in
-  // here.
+  // Bytes of the constants that carried values start as: an initial value whose source is WEIGHT has its
+  // index in here.
   std::vector<std::string> initial_values;
   // Called as work proceeds, from the calling thread: what is being done, and the share done so far (0 to 1).
   std::function<void(absl::string_view what, double done)> progress;
