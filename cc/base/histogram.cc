@@ -5,7 +5,8 @@
 
 namespace tfipu {
 
-// Values 0 to 3 have a bucket each; from then on each power of two has four: bucket = 4 * (bits - 2) + next two bits.
+// Values 0 to 3 have a bucket each; from then on each power of two has four: bucket = 4 * (bits - 2) + next
+// two bits.
 int Histogram::BucketOf(std::uint64_t value) {
   if (value < 4) return static_cast<int>(value);
   const int top = 63 - __builtin_clzll(value);
@@ -45,9 +46,11 @@ double Histogram::Snapshot::Quantile(double q) const {
   for (int i = 0; i < kBuckets; ++i) {
     const double here = static_cast<double>(counts[i]);
     if (here > 0 && before + here >= rank) {
-      // Integers spread evenly over the bucket; its last one is below the next bucket and never above the maximum.
+      // Integers spread evenly over the bucket; its last one is below the next bucket and never above the
+      // maximum.
       const double low = static_cast<double>(LowerBound(i));
-      const double high = i + 1 < kBuckets ? static_cast<double>(LowerBound(i + 1)) - 1 : static_cast<double>(max);
+      const double high =
+          i + 1 < kBuckets ? static_cast<double>(LowerBound(i + 1)) - 1 : static_cast<double>(max);
       return std::min(low + (high - low) * std::max(0.0, (rank - before) / here), static_cast<double>(max));
     }
     before += here;

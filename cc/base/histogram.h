@@ -8,8 +8,8 @@
 
 namespace tfipu {
 
-// Counts non-negative values in buckets that grow by powers of two, four to each power, so that a quantile is off by
-// at most an eighth. Add() is lock-free and takes a few nanoseconds. Thread-safe.
+// Counts non-negative values in buckets that grow by powers of two, four to each power, so that a quantile is
+// off by at most an eighth. Add() is lock-free and takes a few nanoseconds. Thread-safe.
 class Histogram {
  public:
   static constexpr int kBuckets = 4 * 40;

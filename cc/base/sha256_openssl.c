@@ -1,5 +1,5 @@
-/* The low-level functions, not EVP: EVP would bring megabytes of providers, a configuration file that is read at run
- * time and exit handlers into every process that loads this. */
+/* The low-level functions, not EVP: EVP would bring megabytes of providers, a configuration file that is read
+ * at run time and exit handlers into every process that loads this. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "cc/base/sha256_openssl.h"
 

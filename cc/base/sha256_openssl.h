@@ -1,6 +1,6 @@
-/* The C border to OpenSSL's SHA-256. The build seals the object behind it together with the few objects of Debian's
- * libcrypto.a that it needs, so that no OpenSSL name leaves it and none is taken from TensorFlow's BoringSSL, which
- * exports the same names with other layouts. */
+/* The C border to OpenSSL's SHA-256. The build seals the object behind it together with the few objects of
+ * Debian's libcrypto.a that it needs, so that no OpenSSL name leaves it and none is taken from TensorFlow's
+ * BoringSSL, which exports the same names with other layouts. */
 #ifndef CC_BASE_SHA256_OPENSSL_H_
 #define CC_BASE_SHA256_OPENSSL_H_
 

@@ -18,7 +18,8 @@ TEST(Sha256Test, AgreesWithThePublishedVectors) {
 }
 
 TEST(Sha256Test, PiecesGiveTheDigestOfTheWhole) {
-  const std::string text = "the quick brown fox jumps over the lazy dog, and then over a line longer than one block";
+  const std::string text =
+      "the quick brown fox jumps over the lazy dog, and then over a line longer than one block";
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
     Sha256 hash;
     hash.Update(text.substr(0, cut));

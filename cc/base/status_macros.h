@@ -9,10 +9,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define TFIPU_RETURN_IF_ERROR(expression)                             \
-  do {                                                                \
-    if (absl::Status tfipu_status = (expression); !tfipu_status.ok()) \
-      return tfipu_status;                                            \
+#define TFIPU_RETURN_IF_ERROR(expression)                                                  \
+  do {                                                                                     \
+    if (absl::Status tfipu_status = (expression); !tfipu_status.ok()) return tfipu_status; \
   } while (false)
 
 #define TFIPU_ASSIGN_OR_RETURN(target, expression) \

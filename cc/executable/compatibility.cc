@@ -19,8 +19,8 @@ namespace {
 
 absl::Status Refuse(absl::string_view what, absl::string_view found, absl::string_view expected,
                     absl::string_view advice) {
-  return absl::InvalidArgumentError(absl::StrCat("The executable cannot run here: it is for ", what, " ", found,
-                                                 ", this runtime has ", expected, ". ", advice));
+  return absl::InvalidArgumentError(absl::StrCat("The executable cannot run here: it is for ", what, " ",
+                                                 found, ", this runtime has ", expected, ". ", advice));
 }
 
 std::string MajorMinor(absl::string_view version) {
@@ -28,8 +28,9 @@ std::string MajorMinor(absl::string_view version) {
   return absl::StrJoin(parts.begin(), parts.begin() + std::min<std::size_t>(parts.size(), 2), ".");
 }
 
-// What decides whether this code understands an executable: the structure of its header, which the compiled-in
-// descriptor holds without comments, and the number that is raised when a meaning changes without it.
+// What decides whether this code understands an executable: the structure of its header, which the
+// compiled-in descriptor holds without comments, and the number that is raised when a meaning changes without
+// it.
 std::string RuntimeHash() {
   google::protobuf::FileDescriptorProto structure;
   ExecutableHeader::descriptor()->file()->CopyTo(&structure);
@@ -43,7 +44,8 @@ const RuntimeIdentity& RuntimeIdentity::Current() {
   static const RuntimeIdentity* const current = [] {
     auto* identity = new RuntimeIdentity;
     identity->build.set_tensorflow_version(TF_Version());
-    // No function of TensorFlow's libraries tells their git version: it is the one of the wheel this was built against.
+    // No function of TensorFlow's libraries tells their git version: it is the one of the wheel this was
+    // built against.
     identity->build.set_tensorflow_git_version(TFIPU_TENSORFLOW_GIT_VERSION);
     identity->build.set_runtime_version(TFIPU_RUNTIME_VERSION);
     identity->build.set_runtime_hash(RuntimeHash());
@@ -69,10 +71,10 @@ absl::Status CheckCompatibility(const ExecutableHeader& header, const RuntimeIde
                   kExportAgain);
   }
   if (check_runtime_hash && build.runtime_hash() != here.runtime_hash()) {
-    return Refuse("runtime hash",
-                  absl::StrCat(build.runtime_hash(), " (version ", build.runtime_version(), ")"),
-                  absl::StrCat(here.runtime_hash(), " (version ", here.runtime_version(), ")"),
-                  absl::StrCat(kExportAgain, " TF_POPLAR_FLAGS=--disable_poplar_version_check skips this check."));
+    return Refuse(
+        "runtime hash", absl::StrCat(build.runtime_hash(), " (version ", build.runtime_version(), ")"),
+        absl::StrCat(here.runtime_hash(), " (version ", here.runtime_version(), ")"),
+        absl::StrCat(kExportAgain, " TF_POPLAR_FLAGS=--disable_poplar_version_check skips this check."));
   }
 
   const Target& target = header.target();
@@ -94,10 +96,10 @@ absl::Status CheckCompatibility(const ExecutableHeader& header, const RuntimeIde
     if (std::find(features.begin(), features.end(), feature) == features.end()) missing.push_back(feature);
   }
   if (!missing.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("The executable cannot run here: its code is for CPU ", target.cpu(), " and uses ",
-                     absl::StrJoin(missing, ", "), ", which this machine's CPU has not (it has ",
-                     absl::StrJoin(runtime.target.cpu_features(), ", "), "). Export the model for an older CPU."));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "The executable cannot run here: its code is for CPU ", target.cpu(), " and uses ",
+        absl::StrJoin(missing, ", "), ", which this machine's CPU has not (it has ",
+        absl::StrJoin(runtime.target.cpu_features(), ", "), "). Export the model for an older CPU."));
   }
   return absl::OkStatus();
 }
@@ -106,7 +108,8 @@ bool RuntimeHashCheckEnabled() {
   const char* flags = std::getenv("TF_POPLAR_FLAGS");
   if (flags == nullptr) return true;
   for (absl::string_view flag : absl::StrSplit(flags, absl::ByAnyChar(" \t\n"), absl::SkipEmpty())) {
-    if (flag == "--disable_poplar_version_check" || flag == "--disable_poplar_version_check=true") return false;
+    if (flag == "--disable_poplar_version_check" || flag == "--disable_poplar_version_check=true")
+      return false;
   }
   return true;
 }

@@ -102,7 +102,8 @@ TEST(CompatibilityTest, RemoteBuffersNeedADeviceThatHasThem) {
 TEST(CompatibilityTest, OnlyTheRuntimeHashCanBeSkipped) {
   ExecutableHeader header = TestHeader();
   header.mutable_build()->set_runtime_hash("other");
-  EXPECT_EQ(CheckCompatibility(header, RuntimeIdentity::Current(), /*check_runtime_hash=*/false), absl::OkStatus());
+  EXPECT_EQ(CheckCompatibility(header, RuntimeIdentity::Current(), /*check_runtime_hash=*/false),
+            absl::OkStatus());
   header.mutable_build()->set_tensorflow_git_version("other");
   EXPECT_FALSE(CheckCompatibility(header, RuntimeIdentity::Current(), /*check_runtime_hash=*/false).ok());
 }

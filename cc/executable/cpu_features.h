@@ -7,7 +7,8 @@
 
 namespace tfipu {
 
-// The instruction sets that this CPU has and this operating system lets programs use, by the names LLVM gives them
+// The instruction sets that this CPU has and this operating system lets programs use, by the names LLVM gives
+// them
 // ("avx2", "sse4.2"), sorted. Empty on other architectures than x86-64.
 const std::vector<std::string>& HostCpuFeatures();
 

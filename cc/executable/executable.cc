@@ -61,8 +61,8 @@ absl::Status ReadAt(int descriptor, std::uint64_t offset, std::uint64_t size, vo
       return absl::ErrnoToStatus(errno, absl::StrCat("cannot read at offset ", offset));
     }
     if (got == 0) {
-      return absl::DataLossError(absl::StrCat("the file ended at offset ", offset, ", expected ", size, " more bytes: ",
-                                              "it became shorter while it was read"));
+      return absl::DataLossError(absl::StrCat("the file ended at offset ", offset, ", expected ", size,
+                                              " more bytes: ", "it became shorter while it was read"));
     }
     position += got;
     offset += got;
@@ -85,8 +85,9 @@ absl::Status ReadExtent(int descriptor, const Extent& extent, std::byte* bytes) 
     if (extent.blob != nullptr) {
       hash.Update(ConstBuffer(bytes + offset, size));
     } else if (!AllZero(bytes + offset, size)) {
-      return absl::DataLossError(absl::StrCat("found bytes that belong to nothing between offsets ", extent.offset,
-                                              " and ", extent.offset + extent.size, ", expected zeros"));
+      return absl::DataLossError(absl::StrCat("found bytes that belong to nothing between offsets ",
+                                              extent.offset, " and ", extent.offset + extent.size,
+                                              ", expected zeros"));
     }
     done += size;
   }
@@ -94,8 +95,8 @@ absl::Status ReadExtent(int descriptor, const Extent& extent, std::byte* bytes) 
   const std::string found = hash.Finish();
   if (found == extent.blob->sha256()) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("the ", extent.size, " bytes at offset ", extent.offset,
-                                          " are damaged: found SHA-256 ", absl::BytesToHexString(found), ", expected ",
-                                          absl::BytesToHexString(extent.blob->sha256())));
+                                          " are damaged: found SHA-256 ", absl::BytesToHexString(found),
+                                          ", expected ", absl::BytesToHexString(extent.blob->sha256())));
 }
 
 absl::Status ReadExtents(int descriptor, const std::vector<Extent>& extents, std::byte* bytes) {
@@ -122,8 +123,9 @@ absl::Status ReadExtents(int descriptor, const std::vector<Extent>& extents, std
 
   std::vector<std::thread> threads;
   if (total >= kParallelSize) {
-    const unsigned wanted = std::min({std::thread::hardware_concurrency(), kMaxThreads,
-                                      static_cast<unsigned>(std::min<std::size_t>(extents.size(), kMaxThreads))});
+    const unsigned wanted =
+        std::min({std::thread::hardware_concurrency(), kMaxThreads,
+                  static_cast<unsigned>(std::min<std::size_t>(extents.size(), kMaxThreads))});
     try {
       while (threads.size() + 1 < wanted) threads.emplace_back(work);
     } catch (const std::system_error&) {
@@ -177,7 +179,8 @@ class Executable::Reader {
     struct stat info;
     if (fstat(file.descriptor(), &info) != 0) return absl::ErrnoToStatus(errno, "cannot stat it");
     if (!S_ISREG(info.st_mode)) {
-      return absl::DataLossError(absl::StrCat("it is ", S_ISDIR(info.st_mode) ? "a directory" : "not a regular file",
+      return absl::DataLossError(absl::StrCat("it is ",
+                                              S_ISDIR(info.st_mode) ? "a directory" : "not a regular file",
                                               ", expected an executable file"));
     }
     const FileKey key = KeyOf(info);
@@ -193,24 +196,25 @@ class Executable::Reader {
  private:
   static absl::Status ReadFile(int descriptor, std::uint64_t size, Executable& executable) {
     if (size < kPreambleSize) {
-      return absl::DataLossError(
-          absl::StrCat("it is cut short or not an executable: found ", size, " bytes, expected at least ", kPreambleSize));
+      return absl::DataLossError(absl::StrCat("it is cut short or not an executable: found ", size,
+                                              " bytes, expected at least ", kPreambleSize));
     }
     std::string preamble(kPreambleSize, '\0');
     TFIPU_RETURN_IF_ERROR(ReadAt(descriptor, 0, kPreambleSize, preamble.data()));
     TFIPU_ASSIGN_OR_RETURN(const std::uint64_t header_size, ParsePreamble(preamble));
     const std::uint64_t header_end = kPreambleSize + header_size;
     if (header_end > size) {
-      return absl::DataLossError(absl::StrCat("it is cut short: found ", size, " bytes, expected at least ", header_end,
-                                              " to hold its header"));
+      return absl::DataLossError(absl::StrCat("it is cut short: found ", size, " bytes, expected at least ",
+                                              header_end, " to hold its header"));
     }
     std::string bytes(header_size, '\0');
     TFIPU_RETURN_IF_ERROR(ReadAt(descriptor, kPreambleSize, header_size, bytes.data()));
     const std::string digest = HeaderDigest(preamble, bytes);
     const std::string expected = preamble.substr(kPreambleSize - Sha256::kSize);
     if (digest != expected) {
-      return absl::DataLossError(absl::StrCat("its header is damaged: found SHA-256 ", absl::BytesToHexString(digest),
-                                              ", expected ", absl::BytesToHexString(expected)));
+      return absl::DataLossError(absl::StrCat("its header is damaged: found SHA-256 ",
+                                              absl::BytesToHexString(digest), ", expected ",
+                                              absl::BytesToHexString(expected)));
     }
     executable.digest_ = absl::BytesToHexString(digest);
 
@@ -219,8 +223,9 @@ class Executable::Reader {
       return absl::DataLossError("its header has a good checksum but is no ExecutableHeader");
     }
     if (header.file_size() != size) {
-      return absl::DataLossError(absl::StrCat(header.file_size() > size ? "it is cut short" : "something was appended",
-                                              ": found ", size, " bytes, expected ", header.file_size()));
+      return absl::DataLossError(
+          absl::StrCat(header.file_size() > size ? "it is cut short" : "something was appended", ": found ",
+                       size, " bytes, expected ", header.file_size()));
     }
     if (absl::Status status = Validate(header); !status.ok()) return BadHeader(status);
     const absl::StatusOr<std::vector<Extent>> extents = Layout(header, header_end);
@@ -238,7 +243,8 @@ class Executable::Reader {
     return absl::DataLossError(absl::StrCat("its header contradicts itself: ", status.message()));
   }
 
-  // Fresh pages; huge ones where the system has them, which halves the time to read and spares TLB misses later.
+  // Fresh pages; huge ones where the system has them, which halves the time to read and spares TLB misses
+  // later.
   static absl::Status Allocate(std::uint64_t size, Executable& executable) {
     void* bytes = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (bytes == MAP_FAILED) {

@@ -34,7 +34,8 @@ std::string File(absl::string_view input) {
   if (mode == FuzzMode::kHeader || !header.ParseFromString(bytes)) return MakePreamble(bytes) + bytes + rest;
 
   // A checksum changes the header's bytes but not its size, if it is there in its full size first.
-  ForEachBlob(header, [](const std::string&, Blob& blob) { blob.set_sha256(std::string(Sha256::kSize, 'x')); });
+  ForEachBlob(header,
+              [](const std::string&, Blob& blob) { blob.set_sha256(std::string(Sha256::kSize, 'x')); });
   header.set_file_size(kPreambleSize + bytes.size() + rest.size());
   header.set_file_size(kPreambleSize + header.ByteSizeLong() + rest.size());
   const std::size_t begin = kPreambleSize + header.ByteSizeLong();
@@ -103,7 +104,8 @@ bool OpenFuzzInput(absl::string_view input) {
     return memfd_create("executable_fuzz", MFD_CLOEXEC);
   }();
   const std::string bytes = File(input);
-  if (ftruncate(descriptor, 0) != 0 || pwrite(descriptor, bytes.data(), bytes.size(), 0) != ssize_t(bytes.size())) {
+  if (ftruncate(descriptor, 0) != 0 ||
+      pwrite(descriptor, bytes.data(), bytes.size(), 0) != ssize_t(bytes.size())) {
     std::abort();
   }
   const auto executable = Executable::Open(absl::StrCat("/proc/self/fd/", descriptor));

@@ -1,6 +1,8 @@
 // Runs the fuzzer's entry over seeds and deterministic mutations of them, with any compiler.
 //   executable_fuzz_test [MUTATIONS]       20000 when not given
 //   executable_fuzz_test --seeds FOLDER    writes the seeds for libFuzzer: executable_fuzz FOLDER
+#include "cc/executable/executable_fuzz.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -8,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "cc/executable/executable_fuzz.h"
 #include "cc/executable/format.h"
 #include "cc/executable/test_executable.h"
 
@@ -36,7 +37,9 @@ std::vector<std::string> Seeds() {
 
 std::string Mutated(std::string input, std::mt19937& random) {
   // Most of a seed is zeros and blobs: three of four mutations go to where the header is.
-  const auto place = [&] { return random() % (random() % 4 == 0 ? input.size() : std::min<std::size_t>(input.size(), 1500)); };
+  const auto place = [&] {
+    return random() % (random() % 4 == 0 ? input.size() : std::min<std::size_t>(input.size(), 1500));
+  };
   for (int n = 1 + random() % 4; n > 0 && !input.empty(); --n) {
     switch (random() % 6) {
       case 0:
@@ -81,7 +84,8 @@ int main(int argc, char** argv) {
   const int mutations = argc > 1 ? std::atoi(argv[1]) : 20000;
   std::mt19937 random(20);
   int opened = 0;
-  for (int i = 0; i < mutations; ++i) opened += tfipu::OpenFuzzInput(Mutated(seeds[i % seeds.size()], random));
+  for (int i = 0; i < mutations; ++i)
+    opened += tfipu::OpenFuzzInput(Mutated(seeds[i % seeds.size()], random));
   std::printf("%d mutations, %d of them valid executables\n", mutations, opened);
   return 0;
 }

@@ -44,10 +44,10 @@ absl::StatusOr<std::uint64_t> ParsePreamble(absl::string_view preamble) {
                                             "\" at its start, expected \"", absl::CHexEscape(kMagic), "\""));
   }
   if (const auto version = Get<std::uint32_t>(preamble, 8); version != kFormatVersion) {
-    return absl::UnimplementedError(
-        absl::StrCat("found format version ", version, ", expected version ", kFormatVersion, ", which this build reads",
-                     version > kFormatVersion ? ". Export the model again, or update the package that loads it"
-                                              : ". Export the model again"));
+    return absl::UnimplementedError(absl::StrCat(
+        "found format version ", version, ", expected version ", kFormatVersion, ", which this build reads",
+        version > kFormatVersion ? ". Export the model again, or update the package that loads it"
+                                 : ". Export the model again"));
   }
   if (Get<std::uint32_t>(preamble, 12) != 0 || Get<std::uint64_t>(preamble, 24) != 0) {
     return absl::DataLossError("found values in the reserved bytes of the preamble, expected zeros");
@@ -88,8 +88,8 @@ absl::StatusOr<std::vector<Extent>> Layout(const ExecutableHeader& header, std::
         blob->size() > header.file_size() - blob->offset()) {
       return absl::InvalidArgumentError(
           absl::StrCat(name, " takes ", blob->size(), " bytes from offset ", blob->offset(),
-                       ", expected to lie between the end of the header at ", begin, " and the end of the file at ",
-                       header.file_size()));
+                       ", expected to lie between the end of the header at ", begin,
+                       " and the end of the file at ", header.file_size()));
     }
   }
 

@@ -19,22 +19,26 @@ namespace tfipu {
 inline constexpr absl::string_view kMagic = "\x89TFIPU\r\n";
 inline constexpr std::uint32_t kFormatVersion = 1;
 
-// Raised when code or runtime interpret a header or a blob in a new way although executable.proto stays as it is:
-// another order of arguments, another meaning of a field, other contents of a blob.
+// Raised when code or runtime interpret a header or a blob in a new way although executable.proto stays as it
+// is: another order of arguments, another meaning of a field, other contents of a blob.
 inline constexpr std::uint32_t kExecutableAbi = 1;
 
 // Preamble, all integers little-endian:
 //   0  magic (8 bytes)      8  format version (4)     12  zero (4)
 //  16  header size (8)     24  zero (8)               32  SHA-256 over bytes 0 to 31 and the header
-// The header, a serialised ExecutableHeader, follows at once; then the blobs, each aligned, zeros between them.
+// The header, a serialised ExecutableHeader, follows at once; then the blobs, each aligned, zeros between
+// them.
 inline constexpr std::size_t kPreambleSize = 64;
 inline constexpr std::size_t kMaxHeaderSize = std::size_t{64} << 20;
 
-// Blobs start at multiples of kBufferAlignment; those of at least kPagedBlobSize bytes at multiples of kPageSize.
+// Blobs start at multiples of kBufferAlignment; those of at least kPagedBlobSize bytes at multiples of
+// kPageSize.
 inline constexpr std::size_t kPageSize = 4096;
 inline constexpr std::size_t kPagedBlobSize = 64 * 1024;
 
-inline std::uint64_t BlobAlignment(std::uint64_t size) { return size >= kPagedBlobSize ? kPageSize : kBufferAlignment; }
+inline std::uint64_t BlobAlignment(std::uint64_t size) {
+  return size >= kPagedBlobSize ? kPageSize : kBufferAlignment;
+}
 
 inline std::uint64_t AlignUp(std::uint64_t offset, std::uint64_t alignment) {
   return (offset + alignment - 1) / alignment * alignment;
@@ -56,8 +60,9 @@ struct Extent {
   const Blob* blob = nullptr;
 };
 
-// The file from `begin` (the end of the header) to header.file_size(), without a gap, in order. Blobs that several
-// fields name appear once. InvalidArgument: a blob lies outside, is misaligned, or overlaps another one.
+// The file from `begin` (the end of the header) to header.file_size(), without a gap, in order. Blobs that
+// several fields name appear once. InvalidArgument: a blob lies outside, is misaligned, or overlaps another
+// one.
 absl::StatusOr<std::vector<Extent>> Layout(const ExecutableHeader& header, std::uint64_t begin);
 
 // Calls visit(name of the field, blob) for each blob that a header names; Header is const or not.

@@ -106,7 +106,8 @@ std::string ForgedBytes(const ExecutableHeader& header, const std::string& rest)
 
 std::string TestPath(const std::string& name) {
   const char* folder = std::getenv("TMPDIR");
-  return std::string(folder != nullptr ? folder : "/tmp") + "/tfipu_test." + std::to_string(getpid()) + "." + name;
+  return std::string(folder != nullptr ? folder : "/tmp") + "/tfipu_test." + std::to_string(getpid()) + "." +
+         name;
 }
 
 void WriteBytes(const std::string& path, const std::string& bytes) {

@@ -25,7 +25,8 @@ absl::Status CheckRange(absl::string_view field, Number found, Number low, Numbe
 
 absl::Status CheckSpec(absl::string_view field, const TensorSpec& spec) {
   if (ElementSize(spec.type()) == 0) {
-    return Refuse(absl::StrCat(field, ".type"), absl::StrCat(static_cast<int>(spec.type())), "a known element type");
+    return Refuse(absl::StrCat(field, ".type"), absl::StrCat(static_cast<int>(spec.type())),
+                  "a known element type");
   }
   TFIPU_RETURN_IF_ERROR(CheckRange(absl::StrCat(field, ".dims.size"), spec.dims_size(), 0, kMaxRank));
   const absl::StatusOr<std::size_t> size = TensorSize(spec);
@@ -53,7 +54,8 @@ absl::Status CheckSpecs(absl::string_view field, const Specs& specs, bool named)
 }
 
 bool SameTensor(const TensorSpec& a, const TensorSpec& b) {
-  return a.type() == b.type() && std::equal(a.dims().begin(), a.dims().end(), b.dims().begin(), b.dims().end());
+  return a.type() == b.type() &&
+         std::equal(a.dims().begin(), a.dims().end(), b.dims().begin(), b.dims().end());
 }
 
 // References of one header. `stages_before`: only results of stages below it exist yet.
@@ -75,7 +77,8 @@ class References {
     }
     const auto [count, of] = Count(ref);
     if (ref.index() >= static_cast<std::uint32_t>(count)) {
-      return Refuse(field + ".index", absl::StrCat(ref.index()), absl::StrCat("less than ", count, ", the number of ", of));
+      return Refuse(field + ".index", absl::StrCat(ref.index()),
+                    absl::StrCat("less than ", count, ", the number of ", of));
     }
     return absl::OkStatus();
   }
@@ -137,7 +140,8 @@ absl::Status CheckStages(const ExecutableHeader& header) {
     const std::string field = absl::StrCat("stages[", i, "]");
     TFIPU_RETURN_IF_ERROR(CheckRange(field + ".ipu", stage.ipu(), 0u, header.target().num_ipus() - 1));
     for (int j = 0; j < stage.arguments_size(); ++j) {
-      TFIPU_RETURN_IF_ERROR(references.Check(absl::StrCat(field, ".arguments[", j, "]"), stage.arguments(j), i));
+      TFIPU_RETURN_IF_ERROR(
+          references.Check(absl::StrCat(field, ".arguments[", j, "]"), stage.arguments(j), i));
     }
     TFIPU_RETURN_IF_ERROR(CheckSpecs(field + ".results", stage.results(), /*named=*/false));
     if (stage.code().size() == 0) return Refuse(field + ".code", "missing or empty", "the stage's code");
@@ -169,7 +173,8 @@ absl::Status CheckCarried(const ExecutableHeader& header) {
     TFIPU_RETURN_IF_ERROR(CheckSpec(field + ".spec", carried.spec()));
     TFIPU_RETURN_IF_ERROR(references.Check(field + ".initial", carried.initial(), header.stages_size()));
     TFIPU_RETURN_IF_ERROR(references.Check(field + ".next", carried.next(), header.stages_size()));
-    if (carried.initial().source() != ValueRef::STARTUP_INPUT && carried.initial().source() != ValueRef::WEIGHT) {
+    if (carried.initial().source() != ValueRef::STARTUP_INPUT &&
+        carried.initial().source() != ValueRef::WEIGHT) {
       return Refuse(field + ".initial.source", ValueRef::Source_Name(carried.initial().source()),
                     "STARTUP_INPUT or WEIGHT");
     }
@@ -206,9 +211,10 @@ absl::Status CheckRows(const ExecutableHeader& header) {
       if (rows == 0) rows = found;
       if (found == 0 || found != rows) {
         return Refuse(absl::StrCat(field, "[", i, "]"), ToString(specs[i]),
-                      rows == 0 ? std::string("a leading dimension of at least 1, because dynamic_batch is set")
-                                : absl::StrCat("a leading dimension of ", rows,
-                                               " like the other feeds, because dynamic_batch is set"));
+                      rows == 0
+                          ? std::string("a leading dimension of at least 1, because dynamic_batch is set")
+                          : absl::StrCat("a leading dimension of ", rows,
+                                         " like the other feeds, because dynamic_batch is set"));
       }
     }
   }
@@ -233,7 +239,8 @@ absl::Status Validate(const ExecutableHeader& header) {
   TFIPU_RETURN_IF_ERROR(CheckOutfeeds(header));
   TFIPU_RETURN_IF_ERROR(CheckRows(header));
   // A program holds at most one batch for each further stage, and two in its I/O tiles.
-  TFIPU_RETURN_IF_ERROR(CheckRange("hold", header.hold(), 0u, static_cast<std::uint32_t>(header.stages_size()) + 1));
+  TFIPU_RETURN_IF_ERROR(
+      CheckRange("hold", header.hold(), 0u, static_cast<std::uint32_t>(header.stages_size()) + 1));
   TFIPU_RETURN_IF_ERROR(CheckRange("timeout_us", header.timeout_us(), std::uint64_t{0}, kMaxMicroseconds));
   TFIPU_RETURN_IF_ERROR(CheckRange("max_wait_us", header.max_wait_us(), std::uint64_t{0}, kMaxMicroseconds));
   return CheckRange("replicas", header.replicas(), 0u, kMaxReplicas);

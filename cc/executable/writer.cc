@@ -52,7 +52,8 @@ class TemporaryFile {
 
   absl::Status Commit() {
     if (status_.ok() && fsync(descriptor_) != 0) status_ = Error("sync");
-    if (status_.ok() && rename(temporary_.c_str(), path_.c_str()) != 0) status_ = Error("rename to its final name");
+    if (status_.ok() && rename(temporary_.c_str(), path_.c_str()) != 0)
+      status_ = Error("rename to its final name");
     if (!status_.ok()) return status_;
     close(descriptor_);
     descriptor_ = -1;
@@ -125,8 +126,8 @@ absl::Status ExecutableWriter::Write(ExecutableHeader header, const std::string&
   }
   for (const Added& added : blobs_) {
     if (!named[{added.blob.offset(), added.blob.sha256()}]) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("A blob of ", added.blob.size(), " bytes was added, but no field of the header names it"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "A blob of ", added.blob.size(), " bytes was added, but no field of the header names it"));
     }
   }
   TFIPU_RETURN_IF_ERROR(Validate(header));
@@ -135,9 +136,11 @@ absl::Status ExecutableWriter::Write(ExecutableHeader header, const std::string&
   std::uint64_t shift = 0;
   std::string bytes;
   for (std::uint64_t begin = kPageSize; shift != begin;) {
-    ForEachBlob(header, [&](const std::string&, Blob& blob) { blob.set_offset(blob.offset() - shift + begin); });
+    ForEachBlob(header,
+                [&](const std::string&, Blob& blob) { blob.set_offset(blob.offset() - shift + begin); });
     shift = begin;
-    header.set_file_size(blobs_.empty() ? 0 : begin + blobs_.back().blob.offset() + blobs_.back().bytes.size());
+    header.set_file_size(blobs_.empty() ? 0
+                                        : begin + blobs_.back().blob.offset() + blobs_.back().bytes.size());
     bytes = Serialize(header);
     begin = std::max(begin, AlignUp(kPreambleSize + bytes.size(), kPageSize));
   }

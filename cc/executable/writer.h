@@ -18,13 +18,14 @@ namespace tfipu {
 //   TFIPU_RETURN_IF_ERROR(writer.Write(header, path));
 class ExecutableWriter {
  public:
-  // Takes the bytes; the returned Blob goes into the header. Its offset is relative until Write() makes it final. Bytes
-  // that were added before are kept once.
+  // Takes the bytes; the returned Blob goes into the header. Its offset is relative until Write() makes it
+  // final. Bytes that were added before are kept once.
   Blob AddBlob(std::string bytes);
 
-  // Writes to a temporary file beside `path`, syncs it and renames it: a reader never sees half a file. Fills in
-  // header.file_size. InvalidArgument: the header is not valid (see validate.h), names a blob that AddBlob() did not
-  // return, or misses one that it did. Errors of the file system name the path. Equal blobs and headers give equal files.
+  // Writes to a temporary file beside `path`, syncs it and renames it: a reader never sees half a file. Fills
+  // in header.file_size. InvalidArgument: the header is not valid (see validate.h), names a blob that
+  // AddBlob() did not return, or misses one that it did. Errors of the file system name the path. Equal blobs
+  // and headers give equal files.
   absl::Status Write(ExecutableHeader header, const std::string& path);
 
  private:
@@ -35,8 +36,8 @@ class ExecutableWriter {
   std::vector<Added> blobs_;
 };
 
-// Writes the blobs of `executable` behind another header, whose Blobs are still those of executable.header(). Errors as
-// ExecutableWriter::Write().
+// Writes the blobs of `executable` behind another header, whose Blobs are still those of executable.header().
+// Errors as ExecutableWriter::Write().
 absl::Status WriteCopy(const Executable& executable, ExecutableHeader header, const std::string& path);
 
 }  // namespace tfipu

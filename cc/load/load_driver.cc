@@ -36,17 +36,19 @@ class Load {
     if (options_.rate < 0 || options_.concurrency < 1 || options_.rows < 0 ||
         options_.duration <= absl::ZeroDuration() || options_.warm_up < absl::ZeroDuration()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("Found rate ", options_.rate, ", concurrency ", options_.concurrency, ", rows ", options_.rows,
-                       ", duration ", absl::FormatDuration(options_.duration), ", warm-up ",
+          absl::StrCat("Found rate ", options_.rate, ", concurrency ", options_.concurrency, ", rows ",
+                       options_.rows, ", duration ", absl::FormatDuration(options_.duration), ", warm-up ",
                        absl::FormatDuration(options_.warm_up),
                        "; expected none negative, concurrency and duration above 0"));
     }
     if (options_.rows > 0 && !header.dynamic_batch()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("Found ", options_.rows, " rows a call, but the executable was exported without dynamic_batch: "
-                                                "a call is one compiled batch"));
+          absl::StrCat("Found ", options_.rows,
+                       " rows a call, but the executable was exported without dynamic_batch: "
+                       "a call is one compiled batch"));
     }
-    const std::int64_t batch = header.dynamic_batch() && header.infeeds_size() > 0 ? header.infeeds(0).dims(0) : 1;
+    const std::int64_t batch =
+        header.dynamic_batch() && header.infeeds_size() > 0 ? header.infeeds(0).dims(0) : 1;
     rows_ = header.dynamic_batch() ? (options_.rows > 0 ? options_.rows : batch) : 0;
     const auto size_of = [&](const TensorSpec& spec) -> std::size_t {
       const std::size_t size = *TensorSize(spec);
@@ -149,7 +151,8 @@ class Load {
 
   bool Report(const std::function<bool(double)>& progress, Clock::time_point now) {
     if (progress == nullptr) return true;
-    return progress(std::chrono::duration<double>(now - start_) / std::chrono::duration<double>(end_ - start_));
+    return progress(std::chrono::duration<double>(now - start_) /
+                    std::chrono::duration<double>(end_ - start_));
   }
 
   // Waits while too many calls are in flight; what waits is late, and its latency says so.

@@ -27,8 +27,8 @@ namespace {
 
 namespace py = pybind11;
 
-// The same executable with another number of iterations: only its header knows it. The file is needed no longer than
-// it takes to read it.
+// The same executable with another number of iterations: only its header knows it. The file is needed no
+// longer than it takes to read it.
 absl::StatusOr<std::shared_ptr<const Executable>> WithIterations(const Executable& executable,
                                                                  std::uint64_t iterations) {
   const char* folder = std::getenv("TMPDIR");
@@ -39,7 +39,8 @@ absl::StatusOr<std::shared_ptr<const Executable>> WithIterations(const Executabl
   ExecutableHeader header = executable.header();
   header.set_iterations(iterations);
   absl::Status written = WriteCopy(executable, std::move(header), path);
-  auto copy = written.ok() ? Executable::Open(path) : absl::StatusOr<std::shared_ptr<const Executable>>(written);
+  auto copy =
+      written.ok() ? Executable::Open(path) : absl::StatusOr<std::shared_ptr<const Executable>>(written);
   unlink(path.c_str());
   return copy;
 }
@@ -72,7 +73,8 @@ class LoadProgram {
     if (timeout_us >= 0) engine.timeout = absl::Microseconds(timeout_us);
     if (max_wait_us >= 0) engine.max_wait = absl::Microseconds(max_wait_us);
 
-    // What Python raises meanwhile, the user's interrupt among it, ends the load and is raised when it has ended.
+    // What Python raises meanwhile, the user's interrupt among it, ends the load and is raised when it has
+    // ended.
     std::optional<py::error_already_set> raised;
     const auto report = [&](double share) {
       py::gil_scoped_acquire acquire;
@@ -116,8 +118,10 @@ class LoadProgram {
   absl::StatusOr<LoadResult> Run(EngineOptions options, const LoadOptions& load,
                                  const std::function<bool(double)>& progress) const {
     std::vector<ConstBuffer> startup_inputs;
-    for (const AlignedBuffer& input : startup_inputs_) startup_inputs.emplace_back(input.data(), input.size());
-    TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine, Engine::Start(std::move(options), program_, startup_inputs));
+    for (const AlignedBuffer& input : startup_inputs_)
+      startup_inputs.emplace_back(input.data(), input.size());
+    TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine,
+                           Engine::Start(std::move(options), program_, startup_inputs));
     return DriveLoad(*engine, load, progress);
   }
 
