@@ -19,7 +19,9 @@ from tensorflow_ipu.config import IPUConfig, reset_ipu_configuration
 from tensorflow_ipu.ipu_infeed_queue import IPUInfeedQueue
 from tensorflow_ipu.ipu_outfeed_queue import IPUOutfeedMode, IPUOutfeedQueue
 from tensorflow_ipu.ipu_strategy import IPUStrategy
+from tensorflow_ipu.lowering import lower_function
 from tensorflow_ipu.pipelining_ops import PipelineSchedule
+from tensorflow_ipu.program import Carried, Program, Source, Stage, ValueRef, compile_program
 
 
 @pytest.fixture(autouse=True)
@@ -504,3 +506,30 @@ def test_graph_mode(freeze: bool, tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", GRAPH_MODE, str(tmp_path / "a.exec"), str(freeze)]
     done = subprocess.run(arguments, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_initial_values_must_fit(tmp_path: Path) -> None:
+    spec = tf.TensorSpec([4], tf.float32, "x")
+    lowered = lower_function(lambda total, x: total + x, [spec, spec], "step")
+
+    def compile_with(initial_values: list[bytes]) -> None:
+        compile_program(
+            Program(
+                name="sum",
+                stages=[
+                    Stage("step", 0, lowered.hlo, [ValueRef(Source.CARRIED, 0), ValueRef(Source.INFEED, 0)])
+                ],
+                infeeds=[spec],
+                outfeed_names=["y"],
+                outfeed_values=[ValueRef(Source.STAGE_RESULT, 0)],
+                carried=[Carried(spec, ValueRef(Source.WEIGHT, 0), ValueRef(Source.STAGE_RESULT, 0))],
+                initial_values=initial_values,
+            ),
+            str(tmp_path / "a.exec"),
+        )
+
+    with pytest.raises(ValueError, match="starts as initial value 0, but there are 0"):
+        compile_with([])
+    with pytest.raises(ValueError, match="Found 8 bytes for the initial value.*expected 16"):
+        compile_with([bytes(8)])
+    compile_with([bytes(16)])
