@@ -171,7 +171,6 @@ class GrpcServer::Impl {
     // Loops end first: what runs on them refers to all the rest.
     for (auto& loop : loops_) loop->loop.Stop();
     for (auto& listener : listeners_) close(listener->fd);
-    if (!unix_path_.empty()) unlink(unix_path_.c_str());
     nghttp2_session_callbacks_del(context_.callbacks);
     nghttp2_option_del(context_.options);
   }
@@ -347,6 +346,7 @@ void GrpcServer::Impl::Shutdown(std::chrono::milliseconds drain) {
   std::call_once(shutdown_, [&] {
     context_.health.End();
     draining_ = true;
+    if (!unix_path_.empty()) unlink(unix_path_.c_str());
     loops_[0]->loop.Post([this] {
       for (auto& listener : listeners_) {
         loops_[0]->loop.Unwatch(listener->fd, listener.get());

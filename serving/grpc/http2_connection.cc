@@ -392,7 +392,7 @@ int Http2Connection::OnFrame(const nghttp2_frame* frame) {
     }
   } else if (!call->with_method && !call->ready) {
     call->ending = true;
-    SendHeaders(call);
+    SendOn(call);
   }
   return 0;
 }
@@ -592,6 +592,10 @@ void Http2Connection::PushReply(GrpcCall* call, Bytes message) {
     WriteMessagePrefix(message.data.get(), false, size);
   }
   call->outgoing.push_back(std::move(message));
+  SendOn(call);
+}
+
+void Http2Connection::SendOn(GrpcCall* call) {
   if (!call->headers_sent) {
     SendHeaders(call);
   } else if (call->deferred) {
@@ -620,14 +624,8 @@ void Http2Connection::SendError(GrpcCall* call, int code, const std::string& mes
   call->ending = true;
   call->end_code = code;
   call->end_message = PercentEncode(message);
-  if (call->headers_sent) {
-    // The rest of what was sent goes first.
-    if (call->deferred) {
-      call->deferred = false;
-      nghttp2_session_resume_data(session_, call->stream);
-    }
-    return;
-  }
+  // The rest of what was sent goes first.
+  if (call->headers_sent) return SendOn(call);
   call->headers_sent = true;
   const std::string number = std::to_string(code);
   nghttp2_nv headers[5] = {StaticHeader(":status", "200"), StaticHeader("content-type", "application/grpc"),

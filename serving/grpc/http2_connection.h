@@ -101,6 +101,8 @@ class Http2Connection final : public SocketWatcher {
   void Refuse(GrpcCall* call, int code, std::string message);
   void RespondHttpError(GrpcCall* call, const char* status);
   void SendHeaders(GrpcCall* call);
+  // Lets nghttp2 ask for what was added to the call's outgoing bytes, or for its end.
+  void SendOn(GrpcCall* call);
   void SendError(GrpcCall* call, int code, const std::string& message);
   // Puts a message of the call's on its way; not for the last one of a unary call.
   void PushReply(GrpcCall* call, Bytes message);

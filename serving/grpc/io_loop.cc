@@ -10,6 +10,8 @@
 
 namespace tfipu::serving {
 
+thread_local const IoLoop* IoLoop::running_here_ = nullptr;
+
 IoLoop::IoLoop()
     : epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -74,6 +76,7 @@ IoLoop::TimePoint IoLoop::Now() {
 }
 
 void IoLoop::Run() {
+  running_here_ = this;
   constexpr int kEvents = 64;
   epoll_event events[kEvents];
   while (!stopped_) {

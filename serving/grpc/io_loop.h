@@ -41,7 +41,7 @@ class IoLoop {
 
   // Runs `task` on the loop's thread, later. From any thread.
   void Post(std::function<void()> task);
-  bool InThread() const { return std::this_thread::get_id() == thread_.get_id(); }
+  bool InThread() const { return running_here_ == this; }
 
   bool Watch(int fd, std::uint32_t events, SocketWatcher* watcher);
   void Rewatch(int fd, std::uint32_t events, SocketWatcher* watcher);
@@ -62,6 +62,8 @@ class IoLoop {
   void RunTasks();
   // Milliseconds until the next timer, -1 without any.
   int RunTimers();
+
+  static thread_local const IoLoop* running_here_;
 
   const int epoll_;
   const int wake_;
