@@ -24,14 +24,16 @@ class CallPool::State {
 
   absl::Status Add(const std::shared_ptr<State>& self, std::function<void()> call) {
     absl::MutexLock lock(&mutex_);
-    if (queue_.size() >= max_queued_ + idle_) {
+    // Those that have been woken or made for calls in the queue have not taken them yet.
+    const std::size_t free = static_cast<std::size_t>(idle_ + starting_);
+    if (queue_.size() >= max_queued_ + free + static_cast<std::size_t>(max_threads_ - threads_)) {
       return absl::ResourceExhaustedError(
           absl::StrCat("The server is at its limit: ", threads_, " calls run and ", queue_.size(), " wait."));
     }
     queue_.push_back(std::move(call));
-    // Those idle may already have been woken for calls that are in the queue.
-    if (queue_.size() > static_cast<std::size_t>(idle_) && threads_ < max_threads_) {
+    if (queue_.size() > free && threads_ < max_threads_) {
       ++threads_;
+      ++starting_;
       std::thread([self] { self->Work(); }).detach();
     } else {
       work_.Signal();
@@ -49,6 +51,7 @@ class CallPool::State {
  private:
   void Work() {
     absl::MutexLock lock(&mutex_);
+    --starting_;
     while (true) {
       while (!queue_.empty()) {
         std::function<void()> call = std::move(queue_.front());
@@ -75,6 +78,7 @@ class CallPool::State {
   std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mutex_);
   int threads_ ABSL_GUARDED_BY(mutex_) = 0;
   int idle_ ABSL_GUARDED_BY(mutex_) = 0;
+  int starting_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -1,0 +1,59 @@
+#include "serving/sources/model_config.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tfipu::serving {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+absl::StatusOr<std::vector<ConfiguredModel>> Check(absl::string_view text) {
+  tensorflow::serving::ModelServerConfig config;
+  if (absl::Status status = ParseTextProto(text, "models.config", &config); !status.ok()) return status;
+  return CheckModelConfig(config);
+}
+
+TEST(ModelConfigTest, ReadsModelsPoliciesAndLabels) {
+  const auto models = Check(R"(
+    model_config_list {
+      config { name: "a" base_path: "/models/a" model_platform: "tensorflow" }
+      config { name: "b" base_path: "gs://bucket/b" model_version_policy { latest { num_versions: 3 } } }
+      config {
+        name: "c" base_path: "relative" model_version_policy { specific { versions: 4 versions: 2 } }
+        version_labels { key: "stable" value: 2 } version_labels { key: "canary" value: 4 }
+      }
+      config { name: "d" base_path: "/models/d" model_version_policy { all {} } }
+    })");
+  ASSERT_TRUE(models.ok()) << models.status();
+  ASSERT_EQ(models->size(), 4);
+  EXPECT_EQ((*models)[0].watched.policy.kind, VersionPolicy::Kind::kLatest);
+  EXPECT_EQ((*models)[0].watched.policy.count, 1);
+  EXPECT_EQ((*models)[1].watched.policy.count, 3);
+  EXPECT_EQ((*models)[1].watched.base_path, "gs://bucket/b");
+  EXPECT_THAT((*models)[2].watched.policy.versions, ElementsAre(2, 4));
+  EXPECT_THAT((*models)[2].labels, ElementsAre(Pair("canary", 4), Pair("stable", 2)));
+  EXPECT_EQ((*models)[2].watched.base_path.front(), '/');
+  EXPECT_EQ((*models)[3].watched.policy.kind, VersionPolicy::Kind::kAll);
+}
+
+TEST(ModelConfigTest, NamesWhatIsWrong) {
+  const auto message = [](absl::string_view text) { return std::string(Check(text).status().message()); };
+  EXPECT_THAT(message("model_config_list {\n  config { nmae: \"a\" }\n}"), HasSubstr("line 2, column"));
+  EXPECT_THAT(message("model_config_list { config { base_path: \"/a\" } }"), HasSubstr("number 1"));
+  EXPECT_THAT(message("model_config_list { config { name: \"a\" } }"), HasSubstr("Model a has no base_path"));
+  EXPECT_THAT(message("model_config_list { config { name: \"a\" base_path: \"/a\" }"
+                      " config { name: \"a\" base_path: \"/b\" } }"),
+              HasSubstr("twice"));
+  EXPECT_THAT(message("model_config_list { config { name: \"a\" base_path: \"/a\" model_platform: \"caffe\" } }"),
+              HasSubstr("found model_platform \"caffe\", expected \"tensorflow\""));
+  EXPECT_THAT(message("model_config_list { config { name: \"a\" base_path: \"/a\""
+                      " model_version_policy { specific {} } } }"),
+              HasSubstr("names no version"));
+  EXPECT_THAT(message("custom_model_config {}"), HasSubstr("custom_model_config"));
+}
+
+}  // namespace
+}  // namespace tfipu::serving

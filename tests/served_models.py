@@ -1,0 +1,108 @@
+"""Small SavedModels for tests of the server, and calls of its REST API."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+
+def write_adder(base: Path, version: int, addend: float) -> Path:
+    """A version of a model that adds `addend` to its input "x", float32 [None]. It appears whole."""
+
+    class Adder(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.addend = tf.Variable(float(addend))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": x + self.addend}
+
+    module = Adder()
+    return _save(base, version, module, {"serving_default": module.serve})
+
+
+def write_gate(base: Path, version: int, gate: Path) -> Path:
+    """A version of a model whose calls wait until somebody opens the named pipe `gate` to write."""
+
+    class Gate(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies([tf.io.read_file(str(gate))]):
+                return {"y": tf.identity(x)}
+
+    module = Gate()
+    os.mkfifo(gate)
+    return _save(base, version, module, {"serving_default": module.serve})
+
+
+def open_gate(gate: Path) -> None:
+    """Lets one waiting call of a gate go on, and waits for it if there is none."""
+    with open(gate, "w") as pipe:
+        pipe.write("open")
+
+
+def write_batch_size(base: Path, version: int) -> Path:
+    """A version of a model that returns for each row how many rows were run with it."""
+
+    class BatchSize(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"rows": tf.fill(tf.shape(x), tf.shape(x)[0])}
+
+    module = BatchSize()
+    return _save(base, version, module, {"serving_default": module.serve})
+
+
+def _save(base: Path, version: int, module: tf.Module, signatures: dict[str, Any]) -> Path:
+    unfinished = base / f"unfinished-{version}"
+    tf.saved_model.save(module, str(unfinished), signatures=signatures)
+    path = base / str(version)
+    unfinished.rename(path)
+    return path
+
+
+def request(url: str, body: Any = None, timeout: float = 60.0) -> tuple[int, Any]:
+    """Status and decoded answer of a GET, or of a POST when there is a body. Status 0: no answer."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=timeout) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+    except OSError:
+        return 0, None
+
+
+def predict(rest: str, model: str, instances: list[Any], where: str = "") -> tuple[int, Any]:
+    """POST :predict. `where` is "/versions/3" or "/labels/stable"."""
+    return request(f"{rest}/v1/models/{model}{where}:predict", {"instances": instances})
+
+
+def states(rest: str, model: str) -> dict[int, tuple[str, str]]:
+    """State and error message of each version; empty when the model is not known."""
+    status, answer = request(f"{rest}/v1/models/{model}")
+    if status != 200:
+        return {}
+    return {
+        int(one["version"]): (one["state"], one["status"]["error_message"])
+        for one in answer["model_version_status"]
+    }
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = 60.0) -> Any:
+    """Waits for what happens in another process, and returns the condition's value."""
+    end = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.01)
+    return value

@@ -1,0 +1,194 @@
+"""How the server starts, ends, and what it logs."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from model_server import ModelServer, channel, server_binary
+from served_models import open_gate, predict, request, states, wait_until, write_adder, write_gate
+
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
+
+
+def run(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([server_binary(), *flags], capture_output=True, text=True, timeout=120)
+
+
+def health(server: ModelServer, service: str = "") -> bytes | grpc.StatusCode:
+    message = b"" if not service else b"\x0a" + bytes([len(service)]) + service.encode()
+    with channel(server) as connection:
+        try:
+            return connection.unary_unary(HEALTH_CHECK)(message, timeout=30)
+        except grpc.RpcError as error:
+            return error.code()
+
+
+@pytest.fixture(scope="module")
+def adder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("adder")
+    write_adder(base, 1, 2.0)
+    return base
+
+
+def test_help_and_version_are_printed_alone() -> None:
+    help_text = run("--help")
+    assert help_text.returncode == 0
+    assert "--rest_api_port=0" in help_text.stdout
+    assert help_text.stderr == ""
+    version = run("--version")
+    assert version.returncode == 0
+    assert re.search(r"^TensorFlow Library: 2\.21\.0$", version.stdout, re.MULTILINE)
+    assert version.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--rest_port=1"], "Did you mean --rest_api_port?"),
+        (["--port=x"], '--port: found "x", expected a whole number'),
+        ([], "Neither --model_base_path nor --model_config_file"),
+        (["--model_base_path=/m", "--model_config_file=/c"], "both given"),
+        (["--model_config_file=/does/not/exist"], "/does/not/exist"),
+        (["--model_base_path=/m", "--port=7", "--rest_api_port=7"], "are both 7"),
+        (["--model_base_path=/m", "--use_alts_credentials"], "ALTS is not supported"),
+        (["--model_base_path=/m", "--mixed_precision=int4"], "--mixed_precision"),
+        (["--model_base_path=/m", "--batching_parameters_file=/b"], "without --enable_batching"),
+        (["--model_base_path=/m", "--version_transition=fast"], "--version_transition"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_its_reason(flags: list[str], reason: str) -> None:
+    ended = run(*flags)
+    assert ended.returncode == 1
+    assert reason in ended.stderr
+
+
+def test_a_port_in_use_ends_with_its_reason(adder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for flags in ([f"--port={port}"], ["--port=0", f"--rest_api_port={port}"]):
+            ended = run(f"--model_base_path={adder}", *flags)
+            assert ended.returncode == 1
+            assert str(port) in ended.stderr
+
+
+def test_ports_chosen_by_the_system_are_written_to_a_file(adder: Path, tmp_path: Path) -> None:
+    ports = tmp_path / "ports.json"
+    process = subprocess.Popen(
+        [
+            server_binary(),
+            "--port=-1",
+            "--rest_api_port=-1",
+            f"--port_file={ports}",
+            f"--model_base_path={adder}",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until(ports.exists, "the port file")
+        chosen = json.loads(ports.read_text())
+        assert predict(f"http://127.0.0.1:{chosen['rest']}", "default", [1.0]) == (
+            200,
+            {"predictions": [3.0]},
+        )
+        with grpc.insecure_channel(f"127.0.0.1:{chosen['grpc']}") as connection:
+            grpc.channel_ready_future(connection).result(30)
+    finally:
+        process.send_signal(signal.SIGINT)
+        log = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    assert f"Running gRPC ModelServer at 0.0.0.0:{chosen['grpc']} ..." in log
+    assert f"Exporting HTTP/REST API at:0.0.0.0:{chosen['rest']} ..." in log
+    # One line for each event, and none of TensorFlow's.
+    events = [re.sub(r"^\S+ \S+: ", "", line) for line in log.splitlines()]
+    assert [event.split()[:2] for event in events] == [
+        ["I", "Successfully"],
+        ["I", "Exporting"],
+        ["I", "Running"],
+        ["I", "Serving;"],
+        ["I", "Signal"],
+        ["I", "Unloaded"],
+        ["I", "Ended."],
+    ]
+
+
+def test_starts_without_a_model_and_serves_it_when_it_comes(tmp_path: Path) -> None:
+    base = tmp_path / "later"
+    with ModelServer(f"--model_base_path={base}", "--model_name=later") as server:
+        assert predict(server.rest, "later", [1.0])[0] == 404
+        assert health(server) == NOT_SERVING
+        base.mkdir()
+        write_adder(base, 1, 1.0)
+        wait_until(lambda: predict(server.rest, "later", [1.0])[0] == 200, "the model")
+        wait_until(lambda: health(server) == SERVING, "good health")
+        assert health(server, "later") == SERVING
+        assert health(server, "other") == grpc.StatusCode.NOT_FOUND
+
+
+def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    write_gate(tmp_path / "model", 1, gate)
+    server = ModelServer(f"--model_base_path={tmp_path / 'model'}", "--model_name=gate")
+    answers: list[tuple[int, object]] = []
+    call = threading.Thread(target=lambda: answers.append(predict(server.rest, "gate", [1.5])))
+    call.start()
+    # The pipe can be written to only when the call is inside the model.
+    with open(gate, "w") as pipe:
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: request(f"{server.rest}/v1/models/gate")[0] == 0, "refused connections")
+        assert server.process.poll() is None
+        assert answers == []
+        pipe.write("open")
+    call.join(60)
+    assert answers == [(200, {"predictions": [1.5]})]
+    assert server.stop() == 0
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    write_gate(tmp_path / "model", 1, gate)
+    server = ModelServer(f"--model_base_path={tmp_path / 'model'}", "--model_name=gate")
+    answers: list[tuple[int, object]] = []
+    call = threading.Thread(target=lambda: answers.append(predict(server.rest, "gate", [1.5])))
+    call.start()
+    with open(gate, "w"):
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "finishing running requests" in server.log(), "the first signal")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 128 + signal.SIGTERM
+    call.join(60)
+    assert answers == [(0, None)]
+
+
+def test_requests_that_take_too_long_are_dropped_at_the_end_of_the_grace_time(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    write_gate(tmp_path / "model", 1, gate)
+    server = ModelServer(
+        f"--model_base_path={tmp_path / 'model'}", "--model_name=gate", "--rest_api_timeout_in_ms=1000"
+    )
+    status, answer = predict(server.rest, "gate", [1.0])
+    assert status == 504
+    assert "error" in answer
+    open_gate(gate)
+    assert server.stop() == 0
+
+
+def test_listens_while_loading_when_told_to(tmp_path: Path) -> None:
+    write_adder(tmp_path / "model", 1, 1.0)
+    with ModelServer(
+        f"--model_base_path={tmp_path / 'model'}", "--model_name=m", "--listen_while_loading"
+    ) as server:
+        wait_until(lambda: states(server.rest, "m").get(1) == ("AVAILABLE", ""), "the model")
+        log = server.log()
+    assert log.index("Exporting HTTP/REST API") < log.index("Serving;")
