@@ -1,5 +1,6 @@
 """Helpers of the Keras tests: both Keras packages, and the numbers of an export beside those of its model."""
 
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -29,8 +30,6 @@ def check_export(
     model: Any, directory: str | os.PathLike, inputs: Any, tolerance: float = 1e-5, **arguments: Any
 ) -> dict[str, Any]:
     """Exports a model, compares with what it computes itself, and returns the executable's header."""
-    import json
-
     run = serving.export_keras(model, os.fspath(directory), **arguments)
     expected = tf.nest.flatten(model(inputs, training=False))
     results = tf.nest.flatten(run(*tf.nest.flatten(inputs)))
