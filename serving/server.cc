@@ -354,6 +354,9 @@ class Server::Impl {
     std::string error;
     grpc_ = GrpcServer::Start(std::move(options), std::move(methods), &error);
     if (grpc_ == nullptr) return absl::UnavailableError(absl::StrCat("The gRPC API cannot start: ", error));
+    for (const std::string& argument : grpc_->ignored_arguments()) {
+      LogInfo("--grpc_channel_arguments: ", argument, " has no effect here.");
+    }
     health_->Start([this](const std::string& service, bool healthy) { grpc_->SetHealth(service, healthy); });
     if (flags_.port != 0) {
       LogInfo("Running gRPC ModelServer at ", flags_.bind_address, ":", grpc_->port(), " ...");
