@@ -113,35 +113,29 @@ class ExecutableBuilder {
   }
 
   absl::Status AddStage(int s, const std::string& hlo) {
-    const std::string& cpu = header_.target().cpu();
-    auto compiled = CompileStage(hlo, cpu, options_.weight_threshold);
-    if (!compiled.ok()) {
-      // XLA may want to know a constant's value where it is used: then it stays in the code.
-      auto whole = CompileStage(hlo, cpu, ~std::uint64_t{0});
-      if (!whole.ok()) return compiled.status();
-      compiled = std::move(whole);
-    }
-    TFIPU_RETURN_IF_ERROR(CheckArguments(s, compiled->signature));
+    TFIPU_ASSIGN_OR_RETURN(StageCode compiled,
+                           CompileStage(hlo, header_.target().cpu(), options_.weight_threshold));
+    TFIPU_RETURN_IF_ERROR(CheckArguments(s, compiled.signature));
     Stage& stage = *header_.mutable_stages(s);
-    std::uint64_t memory = compiled->code_size + compiled->temp_size;
-    for (const TensorSpec& parameter : compiled->signature.parameters) {
+    std::uint64_t memory = compiled.code_size + compiled.temp_size;
+    for (const TensorSpec& parameter : compiled.signature.parameters) {
       TFIPU_ASSIGN_OR_RETURN(const std::size_t size, TensorSize(parameter));
       memory += size;
     }
     stage.clear_results();
-    for (const TensorSpec& result : compiled->signature.results) {
+    for (const TensorSpec& result : compiled.signature.results) {
       TFIPU_ASSIGN_OR_RETURN(const std::size_t size, TensorSize(result));
       memory += size;
       *stage.add_results() = result;
     }
     memory_of_ipu_[stage.ipu()] += memory;
-    for (LiftedWeight& weight : compiled->weights) {
+    for (LiftedWeight& weight : compiled.weights) {
       memory += weight.bytes.size();
       AddWeight(stage, std::move(weight));
     }
-    *stage.mutable_code() = writer_.AddBlob(std::move(compiled->code));
-    *stage.mutable_hlo() = writer_.AddBlob(std::move(compiled->hlo));
-    stage.set_temp_size(compiled->temp_size);
+    *stage.mutable_code() = writer_.AddBlob(std::move(compiled.code));
+    *stage.mutable_hlo() = writer_.AddBlob(std::move(compiled.hlo));
+    stage.set_temp_size(compiled.temp_size);
     stage.set_memory_used(memory);
     return absl::OkStatus();
   }

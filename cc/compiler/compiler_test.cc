@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -162,6 +164,21 @@ TEST(CompilerTest, GivesTheSameBytesWhateverTheNumberOfCores) {
   sched_setaffinity(0, sizeof(before), &before);
   ASSERT_TRUE(one_core.ok()) << one_core.status();
   EXPECT_EQ((*one_core)->digest(), (*all_cores)->digest());
+}
+
+TEST(CompilerTest, CompilesInSeveralThreadsAtOnce) {
+  const TestingProgram program = TestingProgram::Chain({Dot(1), kIdentity});
+  std::vector<std::string> digests(4);
+  std::vector<std::thread> threads;
+  for (std::string& digest : digests) {
+    threads.emplace_back([&program, &digest] {
+      auto executable = program.Compile();
+      digest = executable.ok() ? (*executable)->digest() : executable.status().ToString();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(digests, Each(digests[0]));
+  EXPECT_EQ(digests[0].size(), 64) << digests[0];
 }
 
 TEST(CompilerTest, RefusesMoreThanTheMemoryOfAnIpu) {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "cc/compiler/depthwise_convolution.h"
 #include "cc/compiler/element_type.h"
@@ -41,8 +41,8 @@ std::string Serialize(const google::protobuf::MessageLite& message) {
   return bytes;
 }
 
-// Makes thunks the same for the same HLO: lists that come out of hash sets are sorted, and the number of the module
-// among those this process has seen is dropped.
+// Makes thunks the same for the same HLO: lists that come out of hash sets are sorted, and the number of the
+// module among those this process has seen is dropped.
 void Canonicalise(google::protobuf::Message& message) {
   using Field = google::protobuf::FieldDescriptor;
   const google::protobuf::Reflection* reflection = message.GetReflection();
@@ -205,9 +205,20 @@ absl::StatusOr<std::unique_ptr<xla::cpu::CpuAotCompilationResult>> Generate(
   if (results->size() != 1) {
     return absl::InternalError(absl::StrCat("XLA gave ", results->size(), " compiled modules, expected 1"));
   }
-  // The compiler of platform "Host" makes no other kind, and the libraries share no RTTI to ask.
+  // The compiler of platform "Host" makes no other kind.
   return std::unique_ptr<xla::cpu::CpuAotCompilationResult>(
       static_cast<xla::cpu::CpuAotCompilationResult*>((*results)[0].release()));
+}
+
+// Whether a message names an instruction, as a word of its own.
+bool Mentions(absl::string_view message, absl::string_view name) {
+  const auto in_word = [](char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.'; };
+  for (std::size_t at = message.find(name); at != absl::string_view::npos; at = message.find(name, at + 1)) {
+    const std::size_t end = at + name.size();
+    if ((at == 0 || !in_word(message[at - 1])) && (end == message.size() || !in_word(message[end])))
+      return true;
+  }
+  return false;
 }
 
 // XLA names instructions in its messages: say where they come from.
@@ -216,7 +227,10 @@ absl::Status Explain(const absl::Status& status, const xla::HloModule& module) {
   for (const xla::HloComputation* computation : module.computations()) {
     for (const xla::HloInstruction* instruction : computation->instructions()) {
       const std::string where = Location(*instruction);
-      if (!where.empty() && absl::StrContains(status.message(), instruction->name())) {
+      const bool mentioned = Mentions(status.message(), instruction->name()) ||
+                             (instruction->opcode() == xla::HloOpcode::kCustomCall &&
+                              Mentions(status.message(), instruction->custom_call_target()));
+      if (!where.empty() && mentioned) {
         absl::StrAppend(&message, "; ", instruction->name(), " is the ", Describe(*instruction));
         return absl::InvalidArgumentError(absl::StrCat("XLA cannot compile the program: ", message));
       }
@@ -251,7 +265,11 @@ absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view 
 
   std::unique_ptr<xla::HloModule> original = (*module)->Clone();
   auto result = Generate(*std::move(module), cpu);
-  if (!result.ok()) return Explain(result.status(), *original);
+  if (!result.ok()) {
+    // Perhaps XLA must know a constant's value where it is used: then all stay in the code.
+    if (!stage.weights.empty()) return CompileStage(hlo, cpu, ~std::uint64_t{0});
+    return Explain(result.status(), *original);
+  }
 
   for (absl::string_view object : (*result)->obj_files()) stage.code_size += object.size();
   for (const xla::cpu::BufferAllocationInfo& buffer : (*result)->buffer_allocation_infos()) {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include <cmath>
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -107,7 +109,7 @@ class Script : public StepSource {
     return results;
   }
   int runs() const { return runs_; }
-  const Feeds& feeds(int step) const { return feeds_[step]; }
+  Feeds& feeds(int step) { return feeds_[step]; }
 
  private:
   std::deque<Feeds> feeds_;
@@ -449,6 +451,27 @@ TEST(EmulatorTest, MathematicalFunctionsRaiseNoFalseExceptions) {
   }
 }
 
+// What docs/design/emulator.md says of XLA's own code.
+TEST(EmulatorTest, SomeInfinitiesAndNansRaiseNothing) {
+  const std::vector<std::pair<const char*, float>> cases = {
+      {"y = f32[4] log(x)", 0.f},
+      {"y = f32[4] log(x)", -1.f},
+      {"b = bf16[4] convert(x) y = f32[4] convert(b)", 3.4e38f},
+  };
+  for (const auto& [body, value] : cases) {
+    TestingProgram program = TestingProgram::OneStage(absl::StrCat(
+        "HloModule s ENTRY main { x = f32[4] parameter(0) ", body, " ROOT r = f32[4] copy(y) }"));
+    program.header.mutable_floating_point()->set_inv(true);
+    program.header.mutable_floating_point()->set_div0(true);
+    program.header.mutable_floating_point()->set_oflo(true);
+    std::unique_ptr<Device> device = program.MakeDevice();
+    Script script({value});
+    const std::optional<DeviceFailure> failure = device->Run(script);
+    EXPECT_FALSE(failure.has_value()) << body << " " << value << ": " << failure->reason;
+    EXPECT_FALSE(std::isfinite(script.feeds(0).result())) << body;
+  }
+}
+
 TEST(EmulatorTest, WhatAStageMasksIsNoException) {
   TestingProgram program = TestingProgram::OneStage(R"(HloModule s ENTRY main {
     x = f32[4] parameter(0) z = f32[] constant(0) zs = f32[4] broadcast(z), dimensions={}
@@ -528,6 +551,19 @@ TEST(EmulatorTest, LoadsALoopThatZerosWouldNeverEnd) {
   Script script({3, 4});
   EXPECT_EQ(device->Run(script), std::nullopt);
   EXPECT_THAT(script.results(), ElementsAre(12, 12));
+}
+
+TEST(EmulatorTest, TensorsMayBeEmpty) {
+  TestingProgram program = TestingProgram::ChainOfModules(
+      {ParseHlo("HloModule s ENTRY main { x = f32[0,4] parameter(0) ROOT y = f32[0,4] negate(x) }")}, {0, 4});
+  std::unique_ptr<Device> device = program.MakeDevice();
+  Script script({1, 2});
+  for (int i : {0, 1}) {
+    script.feeds(i).step.infeeds[0] = {};
+    script.feeds(i).step.outfeeds[0] = script.feeds(i).step.outfeeds[0].first(0);
+  }
+  EXPECT_EQ(device->Run(script), std::nullopt);
+  EXPECT_EQ(script.done(), 2);
 }
 
 long ResidentKilobytes() {

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -11,7 +12,11 @@
 #include "cc/base/status_macros.h"
 #include "cc/device/emulator/emulator.h"
 #include "cc/executable/executable.h"
+#include "xla/array2d.h"
+#include "xla/hlo/builder/lib/constants.h"
+#include "xla/hlo/builder/xla_builder.h"
 #include "xla/hlo/parser/hlo_parser.h"
+#include "xla/shape_util.h"
 
 namespace tfipu {
 namespace {
@@ -31,7 +36,32 @@ std::string ParseHlo(absl::string_view text) {
   return OrDie(xla::ParseAndReturnUnverifiedModule(text))->ToProto().SerializeAsString();
 }
 
+std::string MlpHlo(std::int64_t batch, const std::vector<std::int64_t>& widths, int seed) {
+  xla::XlaBuilder builder("mlp");
+  xla::XlaOp x = xla::Parameter(&builder, 0, xla::ShapeUtil::MakeShape(xla::F32, {batch, widths[0]}), "x");
+  for (std::size_t layer = 1; layer < widths.size(); ++layer) {
+    const std::int64_t rows = widths[layer - 1], columns = widths[layer];
+    xla::Array2D<float> weights(rows, columns);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t c = 0; c < columns; ++c)
+        weights(r, c) = std::sin(0.37f * (r * columns + c) + 10 * layer + seed) / rows;
+    }
+    std::vector<float> bias(columns);
+    for (std::int64_t c = 0; c < columns; ++c) bias[c] = std::cos(0.53f * c + seed);
+    x = xla::Add(xla::Dot(x, xla::ConstantR2FromArray2D(&builder, weights)),
+                 xla::ConstantR1<float>(&builder, bias), {1});
+    x = xla::Max(x, xla::ConstantR0<float>(&builder, 0));
+  }
+  return OrDie(builder.Build()).proto().SerializeAsString();
+}
+
 TestingProgram TestingProgram::Chain(std::vector<std::string> stages, Schedule schedule) {
+  for (std::string& stage : stages) stage = ParseHlo(stage);
+  return ChainOfModules(std::move(stages), {4}, schedule);
+}
+
+TestingProgram TestingProgram::ChainOfModules(std::vector<std::string> stages,
+                                              std::vector<std::int64_t> infeed_dims, Schedule schedule) {
   TestingProgram program;
   ExecutableHeader& header = program.header;
   header.set_name("program");
@@ -48,7 +78,7 @@ TestingProgram TestingProgram::Chain(std::vector<std::string> stages, Schedule s
   TensorSpec& infeed = *header.add_infeeds();
   infeed.set_name("x");
   infeed.set_type(FLOAT32);
-  infeed.add_dims(4);
+  for (std::int64_t dim : infeed_dims) infeed.add_dims(dim);
   header.add_outfeeds()->set_name("y");
   for (std::size_t s = 0; s < stages.size(); ++s) {
     Stage& stage = *header.add_stages();
@@ -72,9 +102,7 @@ absl::StatusOr<std::shared_ptr<const Executable>> TestingProgram::Compile(
   std::string folder = (std::filesystem::temp_directory_path() / "testing_program.XXXXXX").string();
   if (mkdtemp(folder.data()) == nullptr) return absl::InternalError(absl::StrCat("cannot make ", folder));
   const std::string path = folder + "/program.ipu";
-  std::vector<std::string> stages;
-  for (const std::string& text : hlo) stages.push_back(ParseHlo(text));
-  absl::Status status = tfipu::Compile(header, stages, path, options);
+  absl::Status status = tfipu::Compile(header, hlo, path, options);
   absl::StatusOr<std::shared_ptr<const Executable>> executable = absl::UnknownError("not opened");
   if (status.ok()) executable = Executable::Open(path);
   std::filesystem::remove_all(folder);  // a mapped file stays readable

@@ -2,6 +2,7 @@
 #ifndef CC_DEVICE_EMULATOR_TESTING_PROGRAM_H_
 #define CC_DEVICE_EMULATOR_TESTING_PROGRAM_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -19,10 +20,16 @@ namespace tfipu {
 // A serialised xla.HloModuleProto. Ends the test program when the text cannot be parsed.
 std::string ParseHlo(absl::string_view text);
 
-// A header with one infeed "x" and one outfeed "y", both `feed`, and `stages` stages in a chain, each on an
+// relu(x . W + b) over layers of these widths, x being float32[batch, widths[0]]; the weights depend on
+// `seed`.
+std::string MlpHlo(std::int64_t batch, const std::vector<std::int64_t>& widths, int seed = 1);
+
+// A header with one infeed "x" and one outfeed "y", float32[4], and `stages` stages in a chain, each on an
 // IPU of its own, with the schedule's hold. Fields may be changed before Compile().
 struct TestingProgram {
   static TestingProgram Chain(std::vector<std::string> stages, Schedule schedule = GROUPED);
+  static TestingProgram ChainOfModules(std::vector<std::string> hlo, std::vector<std::int64_t> infeed_dims,
+                                       Schedule schedule = GROUPED);
   static TestingProgram OneStage(std::string stage) { return Chain({std::move(stage)}); }
 
   // Compiles to a temporary file and opens it.
@@ -33,7 +40,7 @@ struct TestingProgram {
   std::unique_ptr<Device> MakeDevice(std::vector<ConstBuffer> startup_inputs = {}) const;
 
   ExecutableHeader header;
-  std::vector<std::string> hlo;  // text, one for each stage
+  std::vector<std::string> hlo;  // serialised xla.HloModuleProto, one for each stage
 };
 
 }  // namespace tfipu
