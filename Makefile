@@ -16,7 +16,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What building needs, what the tests need besides, and what `make check` and `make bench` need besides.
 DEBIAN_BUILD := g++ cmake ninja-build libnghttp2-dev libboost-dev rapidjson-dev libssl-dev zlib1g-dev
 DEBIAN_TEST := libgtest-dev libgmock-dev libbenchmark-dev ccache curl
-DEBIAN_EXTRA := clang-format clang wrk
+DEBIAN_EXTRA := clang-format clang libclang-rt-14-dev wrk
 
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
@@ -98,7 +98,7 @@ fuzz: $(VENV)/check-ready
 	PATH="$(BIN):$$PATH" CC=clang CXX=clang++ cmake -S . -B $(BUILD)-fuzz -G Ninja -DPython_EXECUTABLE=$(BIN)/python \
 	  -DTFIPU_BUILD_TESTS=ON
 	PATH="$(BIN):$$PATH" cmake --build $(BUILD)-fuzz --parallel $(JOBS) --target fuzzers
-	for f in $$(find $(BUILD)-fuzz -name '*_fuzz' -type f); do $$f -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	for f in $$(find $(BUILD)-fuzz -name '*_fuzz' -type f); do $$f $$(ls -d $$f.corpus 2>/dev/null) -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-fuzz $(VENV) demo_models
