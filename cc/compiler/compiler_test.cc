@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cc/compiler/cpu_levels.h"
@@ -164,6 +165,20 @@ TEST(CompilerTest, GivesTheSameBytesWhateverTheNumberOfCores) {
   sched_setaffinity(0, sizeof(before), &before);
   ASSERT_TRUE(one_core.ok()) << one_core.status();
   EXPECT_EQ((*one_core)->digest(), (*all_cores)->digest());
+}
+
+TEST(CompilerTest, TheFileHoldsNoSourceLines) {
+  auto executable = TestingProgram::OneStage(R"(HloModule s ENTRY main { x = f32[4] parameter(0)
+      ROOT y = f32[4] negate(x), metadata={op_name="model/neg" source_file="/home/me/model.py" source_line=42} })")
+                        .Compile();
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  const Stage& stage = (*executable)->header().stages(0);
+  for (const Blob& blob : {stage.code(), stage.hlo()}) {
+    const ConstBuffer bytes = (*executable)->blob(blob);
+    const absl::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    EXPECT_FALSE(absl::StrContains(text, "model.py"));
+    EXPECT_EQ(absl::StrContains(text, "model/neg"), blob.offset() == stage.hlo().offset());
+  }
 }
 
 TEST(CompilerTest, CompilesInSeveralThreadsAtOnce) {

@@ -180,6 +180,18 @@ void SetDefaultLayouts(xla::HloModule& module) {
   module.mutable_entry_computation_layout()->SetToDefaultLayout();
 }
 
+// Leaves the names of the user's operations.
+void DropSourceLines(xla::HloModule& module) {
+  module.set_stack_frame_index(xla::StackFrameIndexProto());
+  for (xla::HloComputation* computation : module.computations()) {
+    for (xla::HloInstruction* instruction : computation->instructions()) {
+      xla::OpMetadata metadata;
+      metadata.set_op_name(instruction->metadata().op_name());
+      instruction->set_metadata(metadata);
+    }
+  }
+}
+
 absl::StatusOr<std::unique_ptr<xla::HloModule>> Parse(absl::string_view hlo) {
   xla::HloModuleProto proto;
   if (!proto.ParseFromArray(hlo.data(), hlo.size())) {
@@ -259,11 +271,14 @@ absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view 
   if (!weights.ok()) return weights.status();
   stage.weights = *std::move(weights);
   SetDefaultLayouts(**module);
+  // Errors are explained with source lines. They do not go into the file, where the paths of the exporting
+  // machine have no business, and loading would have to read them.
+  std::unique_ptr<xla::HloModule> original = (*module)->Clone();
+  DropSourceLines(**module);
   xla::HloModuleProto portable = (*module)->ToProto();
   portable.clear_id();
   stage.hlo = Serialize(portable);
 
-  std::unique_ptr<xla::HloModule> original = (*module)->Clone();
   auto result = Generate(*std::move(module), cpu);
   if (!result.ok()) {
     // Perhaps XLA must know a constant's value where it is used: then all stay in the code.
@@ -278,7 +293,12 @@ absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view 
   }
   xla::cpu::CompilationResultProto proto = (*result)->proto();
   Canonicalise(*proto.mutable_thunk_sequence());
-  proto.mutable_hlo_module()->mutable_hlo_module()->clear_id();
+  xla::HloModuleProto& optimised = *proto.mutable_hlo_module()->mutable_hlo_module();
+  optimised.clear_id();
+  for (xla::HloComputationProto& computation : *optimised.mutable_computations()) {
+    for (xla::HloInstructionProto& instruction : *computation.mutable_instructions())
+      instruction.clear_metadata();
+  }
   stage.code = Serialize(proto);
   return stage;
 }
