@@ -37,7 +37,8 @@ bool ReadFeatureValue(JsonReader* reader, std::string* scratch, Feature* feature
     if (!whole) {
       const absl::string_view text(start, reader->cursor() - start);
       if (text.find_first_of(".eENI") == absl::string_view::npos) {
-        return reader->Fail(absl::StrCat("Feature value ", text.substr(0, 40), " is out of range for type: int64"));
+        return reader->Fail(
+            absl::StrCat("Feature value ", text.substr(0, 40), " is out of range for type: int64"));
       }
     }
     kind = whole ? Feature::kInt64List : Feature::kFloatList;
@@ -50,10 +51,12 @@ bool ReadFeatureValue(JsonReader* reader, std::string* scratch, Feature* feature
       return true;
     }
   }
-  return reader->Fail("The values of a feature must all be whole numbers, all decimal numbers, or all strings");
+  return reader->Fail(
+      "The values of a feature must all be whole numbers, all decimal numbers, or all strings");
 }
 
-bool ReadExample(JsonReader* reader, absl::string_view what, std::string* scratch, tensorflow::Example* example) {
+bool ReadExample(JsonReader* reader, absl::string_view what, std::string* scratch,
+                 tensorflow::Example* example) {
   if (reader->Peek() != '{') return reader->Fail(absl::StrCat(what, " must be JSON object"));
   if (!reader->Enter('{')) return false;
   auto& features = *example->mutable_features()->mutable_feature();
@@ -77,7 +80,7 @@ bool ReadExample(JsonReader* reader, absl::string_view what, std::string* scratc
 }  // namespace
 
 absl::Status ParseExamplesJson(absl::string_view body, int max_depth, std::string* signature_name,
-                                  tensorflow::serving::Input* input) {
+                               tensorflow::serving::Input* input) {
   JsonReader reader(body, max_depth);
   if (reader.Peek() == '\0') return absl::InvalidArgumentError("JSON Parse error: The document is empty");
   bool name_found = false;

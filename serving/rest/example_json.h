@@ -12,11 +12,11 @@
 
 namespace tfipu::serving {
 
-// Reads {"signature_name": ..., "context": {...}, "examples": [{...}, ...]}. A feature is a value or a list of values of one
-// kind: whole numbers make an int64 list, others a float list, strings and {"b64": ...} a bytes list. InvalidArgument for
-// anything else, and for names that are given twice.
+// Reads {"signature_name": ..., "context": {...}, "examples": [{...}, ...]}. A feature is a value or a list
+// of values of one kind: whole numbers make an int64 list, others a float list, strings and {"b64": ...} a
+// bytes list. InvalidArgument for anything else, and for names that are given twice.
 absl::Status ParseExamplesJson(absl::string_view body, int max_depth, std::string* signature_name,
-                                  tensorflow::serving::Input* input);
+                               tensorflow::serving::Input* input);
 
 // {"results": [[["label", score], ...], ...]}
 void WriteClassifyJson(const tensorflow::serving::ClassificationResult& result, std::string* body);

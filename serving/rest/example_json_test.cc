@@ -19,10 +19,12 @@ absl::Status Parse(const std::string& body, tensorflow::serving::Input* input) {
 TEST(ExampleJsonTest, KindsOfFeatures) {
   tensorflow::serving::Input input;
   std::string name;
-  ASSERT_TRUE(ParseExamplesJson(R"({"examples": [{"i": 3, "f": 2.5, "s": "x", "b": {"b64": "/wA="}, "li": [1, -2], "lf": [1.0, NaN],
+  ASSERT_TRUE(
+      ParseExamplesJson(
+          R"({"examples": [{"i": 3, "f": 2.5, "s": "x", "b": {"b64": "/wA="}, "li": [1, -2], "lf": [1.0, NaN],
                                     "ls": ["a", {"b64": "Yg=="}], "e": []}, {}], "signature_name": "sig"})",
-                                20, &name, &input)
-                  .ok());
+          20, &name, &input)
+          .ok());
   EXPECT_EQ(name, "sig");
   ASSERT_EQ(input.example_list().examples_size(), 2);
   const auto& features = input.example_list().examples(0).features().feature();
@@ -41,17 +43,20 @@ TEST(ExampleJsonTest, Context) {
   ASSERT_TRUE(Parse(R"({"context": {"tag": "ctx"}, "examples": [{"age": 1.0}, {"age": 2.0}]})", &input).ok());
   ASSERT_TRUE(input.has_example_list_with_context());
   EXPECT_EQ(input.example_list_with_context().examples_size(), 2);
-  EXPECT_EQ(input.example_list_with_context().context().features().feature().at("tag").bytes_list().value(0), "ctx");
+  EXPECT_EQ(input.example_list_with_context().context().features().feature().at("tag").bytes_list().value(0),
+            "ctx");
 }
 
 TEST(ExampleJsonTest, Refuses) {
   tensorflow::serving::Input input;
   for (const char* body :
-       {"", "{}", "[]", R"({"examples": {}})", R"({"examples": [1.0]})", R"({"examples": [[]]})", R"({"examples": [{"a": true}]})",
-        R"({"examples": [{"a": null}]})", R"({"examples": [{"a": [[1]]}]})", R"({"examples": [{"a": [1, "x"]}]})",
-        R"({"examples": [{"a": [1, 2.5]}]})", R"({"examples": [{"a": 99999999999999999999}]})", R"({"examples": [{"a": 1, "a": 2}]})",
-        R"({"examples": [{"a": {"c": 1}}]})", R"({"examples": [{}], "examples": [{}]})", R"({"context": 3, "examples": [{}]})",
-        R"({"signature_name": 3, "examples": [{}]})", R"({"examples": [{}]} x)", R"({"examples": [{"a": 1},]})"}) {
+       {"", "{}", "[]", R"({"examples": {}})", R"({"examples": [1.0]})", R"({"examples": [[]]})",
+        R"({"examples": [{"a": true}]})", R"({"examples": [{"a": null}]})", R"({"examples": [{"a": [[1]]}]})",
+        R"({"examples": [{"a": [1, "x"]}]})", R"({"examples": [{"a": [1, 2.5]}]})",
+        R"({"examples": [{"a": 99999999999999999999}]})", R"({"examples": [{"a": 1, "a": 2}]})",
+        R"({"examples": [{"a": {"c": 1}}]})", R"({"examples": [{}], "examples": [{}]})",
+        R"({"context": 3, "examples": [{}]})", R"({"signature_name": 3, "examples": [{}]})",
+        R"({"examples": [{}]} x)", R"({"examples": [{"a": 1},]})"}) {
     absl::Status status = Parse(body, &input);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << body;
     EXPECT_FALSE(status.message().empty());

@@ -9,10 +9,10 @@
 namespace tfipu::serving {
 namespace {
 
-constexpr int kGzipFormat = 16;       // added to the window bits: write gzip
-constexpr int kDetectFormat = 32;     // added to the window bits: read gzip or zlib
-constexpr int kMemoryLevel = 8;       // zlib's default
-constexpr int kFast = 1;              // a higher level costs more time than it saves on the wire
+constexpr int kGzipFormat = 16;    // added to the window bits: write gzip
+constexpr int kDetectFormat = 32;  // added to the window bits: read gzip or zlib
+constexpr int kMemoryLevel = 8;    // zlib's default
+constexpr int kFast = 1;           // a higher level costs more time than it saves on the wire
 constexpr std::size_t kMaxStep = std::numeric_limits<unsigned>::max() / 2;
 
 unsigned Step(std::size_t size) { return static_cast<unsigned>(std::min(size, kMaxStep)); }
@@ -44,7 +44,8 @@ GunzipResult Gunzip(std::string_view compressed, std::size_t max_bytes, std::str
         break;
       }
       // One byte more than allowed shows that there is more.
-      if (!Resize(out, std::min(std::max<std::size_t>({written * 2, compressed.size() * 3, 4096}), max_bytes + 1))) {
+      if (!Resize(out, std::min(std::max<std::size_t>({written * 2, compressed.size() * 3, 4096}),
+                                max_bytes + 1))) {
         result = GunzipResult::kNoMemory;
         break;
       }
@@ -83,7 +84,8 @@ GunzipResult Gunzip(std::string_view compressed, std::size_t max_bytes, std::str
 
 bool Gzip(std::string_view plain, std::string* out) {
   z_stream stream{};
-  if (deflateInit2(&stream, kFast, Z_DEFLATED, MAX_WBITS + kGzipFormat, kMemoryLevel, Z_DEFAULT_STRATEGY) != Z_OK) {
+  if (deflateInit2(&stream, kFast, Z_DEFLATED, MAX_WBITS + kGzipFormat, kMemoryLevel, Z_DEFAULT_STRATEGY) !=
+      Z_OK) {
     return false;
   }
   if (!Resize(out, deflateBound(&stream, plain.size()))) {

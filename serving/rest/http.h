@@ -14,15 +14,16 @@ namespace tfipu::serving {
 // One request in flight, owned by the transport, which gives it to the handler and keeps it until Respond().
 class HttpExchange {
  public:
-  virtual std::string_view method() const = 0;  // "GET", "POST", "OPTIONS", ...
-  virtual std::string_view target() const = 0;  // as sent: path and query, not unescaped
+  virtual std::string_view method() const = 0;                       // "GET", "POST", "OPTIONS", ...
+  virtual std::string_view target() const = 0;                       // as sent: path and query, not unescaped
   virtual std::string_view header(std::string_view name) const = 0;  // case-insensitive; empty when absent
   // The whole body, with transfer and content encodings undone. Valid until Respond().
   virtual std::string_view body() const = 0;
   // The connection is gone. May be asked from any thread.
   virtual bool cancelled() const = 0;
   // Answers. Exactly once, from any thread. The exchange is gone after it.
-  virtual void Respond(int status, std::vector<std::pair<std::string, std::string>> headers, std::string body) = 0;
+  virtual void Respond(int status, std::vector<std::pair<std::string, std::string>> headers,
+                       std::string body) = 0;
 
  protected:
   ~HttpExchange() = default;

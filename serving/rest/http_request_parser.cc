@@ -60,7 +60,8 @@ std::string_view HttpRequestHead::field(std::string_view name) const {
   return {};
 }
 
-void HttpRequestParser::on_request_impl(boost::beast::http::verb, Text method, Text target, int version, Error&) {
+void HttpRequestParser::on_request_impl(boost::beast::http::verb, Text method, Text target, int version,
+                                        Error&) {
   head_->text_.assign(method.data(), method.size());
   head_->text_.append(target.data(), target.size());
   head_->method_size_ = method.size();
@@ -81,7 +82,8 @@ std::size_t HttpRequestParser::on_chunk_body_impl(std::uint64_t, Text chunk, Err
 void HttpRequestParser::on_field_impl(boost::beast::http::field name, Text name_text, Text value, Error&) {
   if (header_done_) return;
   head_->fields_.push_back({static_cast<std::uint32_t>(head_->text_.size()),
-                            static_cast<std::uint32_t>(name_text.size()), static_cast<std::uint32_t>(value.size())});
+                            static_cast<std::uint32_t>(name_text.size()),
+                            static_cast<std::uint32_t>(value.size())});
   head_->text_.append(name_text.data(), name_text.size());
   head_->text_.append(value.data(), value.size());
   if (name == boost::beast::http::field::transfer_encoding &&

@@ -1,4 +1,5 @@
-// Parses a request's start line, header fields and chunks. The grammar is Boost.Beast's; this keeps what it finds.
+// Parses a request's start line, header fields and chunks. The grammar is Boost.Beast's; this keeps what it
+// finds.
 #ifndef SERVING_REST_HTTP_REQUEST_PARSER_H_
 #define SERVING_REST_HTTP_REQUEST_PARSER_H_
 
@@ -47,12 +48,14 @@ bool EqualsIgnoringCase(std::string_view a, std::string_view b);
 // Whether a comma-separated header value has this token, and not with a weight of zero ("gzip;q=0").
 bool HasToken(std::string_view list, std::string_view token);
 
-// One request. put() first takes the header, then, of a chunked body only, the chunks, which are appended to `body`.
+// One request. put() first takes the header, then, of a chunked body only, the chunks, which are appended to
+// `body`.
 class HttpRequestParser final : public boost::beast::http::basic_parser<true> {
  public:
   HttpRequestParser(HttpRequestHead* head, std::string* body) : head_(head), body_(body) {}
 
-  // The header names a transfer encoding other than "chunked" alone, of which we could not tell where the body ends.
+  // The header names a transfer encoding other than "chunked" alone, of which we could not tell where the
+  // body ends.
   bool foreign_transfer_encoding() const { return foreign_transfer_encoding_; }
 
  private:

@@ -24,7 +24,8 @@ TEST(HttpRequestParserTest, KeepsTheHead) {
   HttpRequestHead head;
   std::string body;
   HttpRequestParser parser(&head, &body);
-  const std::string text = "POST /a?b HTTP/1.0\r\nHost: x\r\ncontent-TYPE:  text/plain \r\nEmpty:\r\nHost: y\r\n\r\nrest";
+  const std::string text =
+      "POST /a?b HTTP/1.0\r\nHost: x\r\ncontent-TYPE:  text/plain \r\nEmpty:\r\nHost: y\r\n\r\nrest";
   boost::beast::error_code error;
   std::size_t used = 0;
   while (!parser.is_header_done()) {
@@ -47,7 +48,8 @@ TEST(HttpRequestParserTest, ChunksByteByByte) {
   std::string body;
   HttpRequestParser parser(&head, &body);
   const std::string text =
-      "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=\"y\"\r\nhello\r\n1\r\n \r\n0005\r\nworld\r\n0\r\nHost: trailer\r\n\r\nnext";
+      "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=\"y\"\r\nhello\r\n1\r\n "
+      "\r\n0005\r\nworld\r\n0\r\nHost: trailer\r\n\r\nnext";
   boost::beast::error_code error;
   std::string buffer;
   std::size_t next = 0;

@@ -24,8 +24,8 @@
 namespace tfipu::serving {
 namespace {
 
-using testing::HasSubstr;
 using std::chrono::milliseconds;
+using testing::HasSubstr;
 
 struct Answer {
   int status = 0;
@@ -89,7 +89,8 @@ class Client {
     answer.head = read_.substr(0, end + 2);
     read_.erase(0, end + 4);
     const int status = std::atoi(answer.head.c_str() + 9);
-    const std::size_t size = head_only || status == 100 ? 0 : std::strtoull(answer.Field("Content-Length").c_str(), nullptr, 10);
+    const std::size_t size =
+        head_only || status == 100 ? 0 : std::strtoull(answer.Field("Content-Length").c_str(), nullptr, 10);
     while (read_.size() < size) {
       if (!More()) return answer;
     }
@@ -114,8 +115,8 @@ class Client {
 };
 
 std::string Post(const std::string& target, const std::string& body, const std::string& fields = "") {
-  return "POST " + target + " HTTP/1.1\r\nHost: x\r\n" + fields + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
-         body;
+  return "POST " + target + " HTTP/1.1\r\nHost: x\r\n" + fields +
+         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 // Answers with method, target and body; "/later" from another thread.
@@ -145,7 +146,8 @@ class HttpServerTest : public testing::Test {
       changed_.notify_all();
       return;
     }
-    if (target == "/large") return exchange->Respond(200, {{"Content-Type", "text/plain"}}, std::string(20 << 20, 'z'));
+    if (target == "/large")
+      return exchange->Respond(200, {{"Content-Type", "text/plain"}}, std::string(20 << 20, 'z'));
     std::string text = std::string(exchange->method()) + " " + target + " " + std::string(exchange->body());
     if (target == "/later") {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -209,7 +211,9 @@ TEST_F(HttpServerTest, Pipelining) {
 TEST_F(HttpServerTest, ByteByByte) {
   Start();
   Client client(server_->port());
-  for (const char c : "\r\n" + Post("/slow", "body") + "POST /chunks HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") {
+  for (const char c :
+       "\r\n" + Post("/slow", "body") +
+           "POST /chunks HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") {
     client.Send(std::string(1, c));
   }
   EXPECT_EQ(client.Read().body, "POST /slow body");
@@ -269,7 +273,8 @@ TEST_F(HttpServerTest, ExpectContinue) {
   EXPECT_EQ(client.Read().status, 100);
   EXPECT_EQ(client.Ask("body").body, "POST /x body");
   // Nobody has to be asked for what is there already.
-  EXPECT_EQ(client.Ask("POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody").body, "POST /x body");
+  EXPECT_EQ(client.Ask("POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody").body,
+            "POST /x body");
   EXPECT_EQ(client.Ask("POST /x HTTP/1.1\r\nExpect: something\r\nContent-Length: 4\r\n\r\n").status, 417);
 }
 
@@ -331,7 +336,8 @@ TEST_F(HttpServerTest, BoundsBodies) {
   Client sent(server_->port());
   EXPECT_EQ(sent.Ask(Post("/", std::string(3 << 20, 'x'))).status, 413);
   Client expecting(server_->port());
-  EXPECT_EQ(expecting.Ask("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n").status, 413);
+  EXPECT_EQ(expecting.Ask("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n\r\n").status,
+            413);
   Client chunk(server_->port());
   EXPECT_EQ(chunk.Ask("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n").status, 413);
   Client chunks(server_->port());

@@ -45,7 +45,8 @@ bool SlowValue(const char* begin, const char* end, const JsonNumber& number, dou
 }
 
 bool SlowValue(const char* begin, const char* end, const JsonNumber& number, float* value) {
-  if (std::from_chars(begin, end, *value).ec == std::errc() && *value - *value == 0 && *value != 0) return true;
+  if (std::from_chars(begin, end, *value).ec == std::errc() && *value - *value == 0 && *value != 0)
+    return true;
   // Beyond float's range, or among its subnormals.
   double wide;
   if (!SlowValue(begin, end, number, &wide)) return false;

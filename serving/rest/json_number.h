@@ -27,31 +27,48 @@ inline std::uint64_t Load8(const char* p) {
   return word;
 }
 
-// Eight characters are all digits (little-endian or not).
-inline bool Are8Digits(std::uint64_t word) {
-  return ((word & 0xF0F0F0F0F0F0F0F0u) | (((word + 0x0606060606060606u) & 0xF0F0F0F0F0F0F0F0u) >> 4)) ==
-         0x3333333333333333u;
+// How many of eight characters, from the first on, are digits. `values` gets what the digits stand for, one a
+// byte.
+inline int CountDigits(std::uint64_t word, std::uint64_t* values) {
+  const std::uint64_t x = word ^ 0x3030303030303030u;
+  *values = x;
+  // Bytes above 9. What carries over from one disturbs only those behind it.
+  const std::uint64_t other = ((x + 0x7676767676767676u) | x) & 0x8080808080808080u;
+  return other == 0 ? 8 : __builtin_ctzll(other) >> 3;
 }
 
-// The value of eight digits, loaded from memory on a little-endian machine.
-inline std::uint32_t Value8(std::uint64_t word) {
-  word = (word & 0x0F0F0F0F0F0F0F0Fu) * 2561 >> 8;
-  word = (word & 0x00FF00FF00FF00FFu) * 6553601 >> 16;
-  return static_cast<std::uint32_t>((word & 0x0000FFFF0000FFFFu) * 42949672960001u >> 32);
+// The number that eight digit values make, loaded from memory on a little-endian machine.
+inline std::uint64_t Value8(std::uint64_t values) {
+  values = (values * 10 + (values >> 8)) & 0x00FF00FF00FF00FFu;
+  values = (values * 100 + (values >> 16)) & 0x0000FFFF0000FFFFu;
+  return (values * 10000 + (values >> 32)) & 0xFFFFFFFFu;
 }
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "Value8() and CountDigits() are for little-endian machines");
+
+inline constexpr std::uint64_t kWholePowersOfTen[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000};
 
 // 10^0 to 10^22 are exact in double.
-inline constexpr double kPowersOfTen[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                          1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+inline constexpr double kPowersOfTen[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                          1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                          1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-// The correctly rounded value of [begin, end), which ScanNumber() has accepted. False when it is beyond double's range.
+// 10^-22 to 10^18, each rounded to the nearest double.
+inline constexpr double kScales[] = {
+    1e-22, 1e-21, 1e-20, 1e-19, 1e-18, 1e-17, 1e-16, 1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9,
+    1e-8,  1e-7,  1e-6,  1e-5,  1e-4,  1e-3,  1e-2,  1e-1,  1e0,   1e1,   1e2,   1e3,   1e4,   1e5,
+    1e6,   1e7,   1e8,   1e9,   1e10,  1e11,  1e12,  1e13,  1e14,  1e15,  1e16,  1e17,  1e18};
+static_assert(sizeof(kScales) == 41 * sizeof(double), "");
+
+// The correctly rounded value of [begin, end), which ScanNumber() has accepted. False when it is beyond
+// double's range.
 bool SlowValue(const char* begin, const char* end, const JsonNumber& number, double* value);
 bool SlowValue(const char* begin, const char* end, const JsonNumber& number, float* value);
 
 }  // namespace json_number_internal
 
 // Scans one number of RFC 8259's grammar. Returns where it ends, or nullptr when there is none at `p`.
-inline const char* ScanNumber(const char* p, const char* end, JsonNumber* number) {
+[[gnu::always_inline]] inline const char* ScanNumber(const char* p, const char* end, JsonNumber* number) {
   namespace internal = json_number_internal;
   *number = JsonNumber();
   if (p != end && *p == '-') {
@@ -76,13 +93,22 @@ inline const char* ScanNumber(const char* p, const char* end, JsonNumber* number
   if (p != end && *p == '.') {
     number->integer = false;
     const char* start = ++p;
-    while (end - p >= 8) {
-      const std::uint64_t word = internal::Load8(p);
-      if (!internal::Are8Digits(word)) break;
-      digits = digits * 100000000u + internal::Value8(word);
-      p += 8;
+    while (true) {
+      if (end - p < 8) {
+        while (p != end && internal::IsDigit(*p)) digits = digits * 10 + static_cast<unsigned>(*p++ - '0');
+        break;
+      }
+      std::uint64_t values;
+      const int run = internal::CountDigits(internal::Load8(p), &values);
+      p += run;
+      if (run == 8) {
+        digits = digits * 100000000u + internal::Value8(values);
+        continue;
+      }
+      // Shifted until the run is at the end, behind zeros; in two steps, as the run may be empty.
+      digits = digits * internal::kWholePowersOfTen[run] + internal::Value8(values << (56 - 8 * run) << 8);
+      break;
     }
-    while (p != end && internal::IsDigit(*p)) digits = digits * 10 + static_cast<unsigned>(*p++ - '0');
     const std::ptrdiff_t fraction = p - start;
     if (fraction == 0) return nullptr;
     count += fraction;
@@ -107,11 +133,12 @@ inline const char* ScanNumber(const char* p, const char* end, JsonNumber* number
   return p;
 }
 
-// The value of the number in [begin, end), correctly rounded. Float: what lies beyond float's range is infinite. False when it is
-// beyond double's range.
+// The value of the number in [begin, end), correctly rounded. Float: what lies beyond float's range is
+// infinite. False when it is beyond double's range.
 inline bool NumberValue(const char* begin, const char* end, const JsonNumber& number, double* value) {
   namespace internal = json_number_internal;
-  if (!number.exact || number.digits > (std::uint64_t{1} << 53) || number.exponent < -22 || number.exponent > 22) {
+  if (!number.exact || number.digits > (std::uint64_t{1} << 53) || number.exponent < -22 ||
+      number.exponent > 22) {
     return internal::SlowValue(begin, end, number, value);
   }
   double magnitude = static_cast<double>(number.digits);
@@ -124,19 +151,16 @@ inline bool NumberValue(const char* begin, const char* end, const JsonNumber& nu
   return true;
 }
 
-inline bool NumberValue(const char* begin, const char* end, const JsonNumber& number, float* value) {
+[[gnu::always_inline]] inline bool NumberValue(const char* begin, const char* end, const JsonNumber& number,
+                                               float* value) {
   namespace internal = json_number_internal;
   if (!number.exact || number.exponent < -22 || number.exponent > 18) {
     return internal::SlowValue(begin, end, number, value);
   }
-  double magnitude = static_cast<double>(number.digits);
-  if (number.exponent < 0) {
-    magnitude /= internal::kPowersOfTen[-number.exponent];
-  } else {
-    magnitude *= internal::kPowersOfTen[number.exponent];
-  }
-  // Two roundings, each by at most half a unit of double's last place. Rounding to float gives the same as rounding the exact
-  // value would, unless the two may lie on different sides of the middle between two floats.
+  const double magnitude = static_cast<double>(number.digits) * internal::kScales[number.exponent + 22];
+  // The digits, the power of ten and the product were rounded, each by at most half a unit of double's last
+  // place, which makes three units at most. Rounding to float gives the same as rounding the exact value
+  // would, unless the two may lie on different sides of the middle between two floats.
   std::uint64_t bits;
   std::memcpy(&bits, &magnitude, 8);
   if (((bits + 4) & 0x1FFFFFFFu) - 0x10000000u <= 8) return internal::SlowValue(begin, end, number, value);

@@ -19,8 +19,8 @@ std::size_t PlainRun(const char* p, const char* end) {
     const std::uint64_t word = json_number_internal::Load8(p);
     const std::uint64_t quote = word ^ (kOnes * '"');
     const std::uint64_t backslash = word ^ (kOnes * '\\');
-    const std::uint64_t found = ((quote - kOnes) & ~quote) | ((backslash - kOnes) & ~backslash) |
-                                ((word - kOnes * 0x20) & ~word);
+    const std::uint64_t found =
+        ((quote - kOnes) & ~quote) | ((backslash - kOnes) & ~backslash) | ((word - kOnes * 0x20) & ~word);
     if ((found & kHighs) != 0) break;
     p += 8;
   }
@@ -71,7 +71,8 @@ void AppendUtf8(unsigned code, std::string* out) {
 
 bool JsonReader::Fail(absl::string_view what) {
   if (status_.ok()) {
-    status_ = absl::InvalidArgumentError(absl::StrCat("JSON Parse error: ", what, " at offset: ", p_ - begin_));
+    status_ =
+        absl::InvalidArgumentError(absl::StrCat("JSON Parse error: ", what, " at offset: ", p_ - begin_));
   }
   return false;
 }
@@ -233,7 +234,8 @@ bool JsonReader::ReadNumber(double* value, bool* is_integer, std::int64_t* integ
     const std::uint64_t limit = std::uint64_t{1} << 63;
     if (number.negative ? number.digits <= limit : number.digits < limit) {
       *is_integer = true;
-      *integer = number.negative ? static_cast<std::int64_t>(0 - number.digits) : static_cast<std::int64_t>(number.digits);
+      *integer = number.negative ? static_cast<std::int64_t>(0 - number.digits)
+                                 : static_cast<std::int64_t>(number.digits);
     }
   }
   if (!NumberValue(start, end, number, value)) return Fail("Number too big to be stored in double.");

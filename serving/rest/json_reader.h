@@ -11,13 +11,16 @@
 
 namespace tfipu::serving {
 
-// A cursor over a text. RFC 8259, and beside it the numbers NaN, Infinity (or Inf) and -Infinity. Strings are bytes: that they
-// are UTF-8 is not checked, escapes are. Nothing recurses, and `max_depth` bounds how deep arrays and objects lie in each other.
+// A cursor over a text. RFC 8259, and beside it the numbers NaN, Infinity (or Inf) and -Infinity. Strings are
+// bytes: that they are UTF-8 is not checked, escapes are. Nothing recurses, and `max_depth` bounds how deep
+// arrays and objects lie in each other.
 //
-// A value is read by the method for its kind, with the cursor anywhere in the white space before it. Containers are read as
+// A value is read by the method for its kind, with the cursor anywhere in the white space before it.
+// Containers are read as
 //   if (reader.Enter('[')) while (reader.NextElement()) { ...read one value... }
 //   if (reader.Enter('{')) while (reader.NextMember(&key)) { ...read one value... }
-// The first failure sticks: every later call does nothing and says false, and status() names what was wrong, and where.
+// The first failure sticks: every later call does nothing and says false, and status() names what was wrong,
+// and where.
 class JsonReader {
  public:
   JsonReader(absl::string_view text, int max_depth)
@@ -36,13 +39,14 @@ class JsonReader {
   bool Enter(char open);
   // Whether another element follows; if not, the array is closed.
   bool NextElement();
-  // Whether another member follows; if not, the object is closed. The key is valid until the next string is read.
+  // Whether another member follows; if not, the object is closed. The key is valid until the next string is
+  // read.
   bool NextMember(absl::string_view* key);
 
   // A string, unescaped. Valid until the next string is read, and as long as the text.
   bool ReadString(absl::string_view* value);
-  // A number of any form as a double; magnitudes beyond double's are refused. `integer`, when not null, says whether it was
-  // written without fraction and exponent and fits an int64, which is then in it.
+  // A number of any form as a double; magnitudes beyond double's are refused. `integer`, when not null, says
+  // whether it was written without fraction and exponent and fits an int64, which is then in it.
   bool ReadNumber(double* value, bool* is_integer, std::int64_t* integer);
   bool ReadBool(bool* value);
   // Any value, checked and dropped.

@@ -20,18 +20,62 @@ bool Skips(const std::string& text, int max_depth = 100) {
 
 TEST(JsonReaderTest, AcceptsWhatIsJson) {
   for (const char* text :
-       {"1", " [ ] ", "{}", "[[],{}]", R"({"a": [1, -2.5e+3, true, false, null, "x\u00e9\n"], "b": {}})", "[NaN]",
-        "[Infinity, -Infinity, Inf, -Inf, -NaN]", "0", "-0", "0.5", "1e5", "1E-5", "\"\"", "\t\r\n 1"}) {
+       {"1", " [ ] ", "{}", "[[],{}]", R"({"a": [1, -2.5e+3, true, false, null, "x\u00e9\n"], "b": {}})",
+        "[NaN]", "[Infinity, -Infinity, Inf, -Inf, -NaN]", "0", "-0", "0.5", "1e5", "1E-5", "\"\"",
+        "\t\r\n 1"}) {
     EXPECT_TRUE(Skips(text)) << text;
   }
 }
 
 TEST(JsonReaderTest, RefusesWhatIsNot) {
-  for (const char* text :
-       {"", " ", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,}", "{a:1}",
-        "{\"a\" 1}", "{1:1}", "[1}", "{\"a\":1]", "01", "-", "+1", ".5", "1.", "1e", "1e+", "0x10", "nul", "tru", "True", "nan",
-        "Nan", "inf", "\"", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"a\nb\"", "1 2",
-        "[] []", "1e400", "-1e400", "'a'", "[1] // x", "\xef\xbb\xbf[]"}) {
+  for (const char* text : {"",
+                           " ",
+                           "[",
+                           "]",
+                           "[1",
+                           "[1,",
+                           "[1,]",
+                           "[,1]",
+                           "[1 2]",
+                           "{",
+                           "{\"a\"",
+                           "{\"a\":",
+                           "{\"a\":1",
+                           "{\"a\":1,}",
+                           "{a:1}",
+                           "{\"a\" 1}",
+                           "{1:1}",
+                           "[1}",
+                           "{\"a\":1]",
+                           "01",
+                           "-",
+                           "+1",
+                           ".5",
+                           "1.",
+                           "1e",
+                           "1e+",
+                           "0x10",
+                           "nul",
+                           "tru",
+                           "True",
+                           "nan",
+                           "Nan",
+                           "inf",
+                           "\"",
+                           "\"\\",
+                           "\"\\x\"",
+                           "\"\\u12\"",
+                           "\"\\ud800\"",
+                           "\"\\ud800\\u0041\"",
+                           "\"\\udc00\"",
+                           "\"a\nb\"",
+                           "1 2",
+                           "[] []",
+                           "1e400",
+                           "-1e400",
+                           "'a'",
+                           "[1] // x",
+                           "\xef\xbb\xbf[]"}) {
     EXPECT_FALSE(Skips(text)) << text;
   }
   EXPECT_FALSE(Skips(std::string("\"a\0b\"", 5)));
@@ -108,7 +152,8 @@ TEST(JsonReaderTest, MembersInOrder) {
   EXPECT_EQ(seen, "ab23c");
 }
 
-// Whatever rapidjson takes, this takes, and the other way round. (But it takes half a surrogate pair when that is the second.)
+// Whatever rapidjson takes, this takes, and the other way round. (But it takes half a surrogate pair when
+// that is the second.)
 TEST(JsonReaderTest, AgreesWithRapidjson) {
   const std::vector<std::string> seeds = {
       R"({"signature_name": "x", "instances": [[1.5, -2e3, NaN], [0, 1, 10]], "a": {"b64": "aGVsbG8="}})",

@@ -14,8 +14,18 @@ void JsonWriter::Floating(T value) {
   }
   char* const p = Room();
   char* end;
-  if (std::abs(value) < 1e7 && value == static_cast<std::int32_t>(value) && !(value == 0 && std::signbit(value))) {
-    end = std::to_chars(p, p + kLongestNumber, static_cast<std::int32_t>(value)).ptr;
+  if (std::abs(value) < 1e7f) {
+    const auto whole = static_cast<std::int32_t>(value);
+    if (value != static_cast<T>(whole) || (whole == 0 && std::signbit(value))) {
+      // Digits behind the point, or an exponent; but for -0.
+      end = std::to_chars(p, p + kLongestNumber, value).ptr;
+      if (value != 0) {
+        used_ = end - buffer_;
+        return;
+      }
+    } else {
+      end = std::to_chars(p, p + kLongestNumber, whole).ptr;
+    }
   } else {
     end = std::to_chars(p, p + kLongestNumber, value).ptr;
     if (std::memchr(p, '.', end - p) != nullptr || std::memchr(p, 'e', end - p) != nullptr) {

@@ -12,7 +12,8 @@
 
 namespace tfipu::serving {
 
-// Appends to a string through a small buffer. What was written is in the string after Flush(). Punctuation is the caller's.
+// Appends to a string through a small buffer. What was written is in the string after Flush(). Punctuation is
+// the caller's.
 class JsonWriter {
  public:
   explicit JsonWriter(std::string* out) : out_(out) {}
@@ -32,8 +33,8 @@ class JsonWriter {
     used_ += text.size();
   }
 
-  // The shortest digits that read back as the same number, always with a point or an exponent ("3.0"); NaN, Infinity and
-  // -Infinity by these names.
+  // The shortest digits that read back as the same number, always with a point or an exponent ("3.0"); NaN,
+  // Infinity and -Infinity by these names.
   void Float(float value);
   void Float(double value);
 

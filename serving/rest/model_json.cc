@@ -56,14 +56,16 @@ absl::StatusOr<std::string> ModelMetadataJson(const Servable& servable) {
   JsonWriter writer(&json);
   writer.Raw("{\n\"model_spec\":{\n \"name\": ");
   writer.String(servable.id().name);
-  writer.Raw(absl::StrCat(",\n \"signature_name\": \"\",\n \"version\": \"", servable.id().version, "\"\n}\n,\n"));
+  writer.Raw(
+      absl::StrCat(",\n \"signature_name\": \"\",\n \"version\": \"", servable.id().version, "\"\n}\n,\n"));
   writer.Raw("\"metadata\": {\"signature_def\": {\n \"signature_def\": {");
   bool first = true;
   for (const auto& [name, signature] : servable.signatures()) {
     std::string def;
     const absl::Status status = google::protobuf::util::MessageToJsonString(signature.def, &def, options);
     if (!status.ok()) {
-      return absl::InternalError(absl::StrCat("Signature ", name, " cannot be written as JSON: ", status.message()));
+      return absl::InternalError(
+          absl::StrCat("Signature ", name, " cannot be written as JSON: ", status.message()));
     }
     while (!def.empty() && def.back() == '\n') def.pop_back();
     writer.Raw(first ? "\n" : ",\n");

@@ -51,7 +51,8 @@ class InputsReader {
     }
     if (signature_.inputs.size() != 1) {
       reader_->Fail(
-          "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+          "instances is a plain list, but expecting list of objects as multiple input tensors required as "
+          "per "
           "tensorinfo_map");
       return reader_->status();
     }
@@ -106,7 +107,8 @@ class InputsReader {
 
   bool Append(int i) {
     if (readers_[i] == nullptr) {
-      absl::StatusOr<std::unique_ptr<TensorReader>> created = TensorReader::Create(signature_.inputs[i].dtype);
+      absl::StatusOr<std::unique_ptr<TensorReader>> created =
+          TensorReader::Create(signature_.inputs[i].dtype);
       if (!created.ok()) return reader_->Fail(created.status().message());
       readers_[i] = *std::move(created);
     }
@@ -115,23 +117,27 @@ class InputsReader {
 
   bool NamedRow(std::int64_t row) {
     if (reader_->Peek() != '{') {
-      return reader_->Fail(absl::StrCat("Element ", row, " of 'instances' is no object, but the first one is"));
+      return reader_->Fail(
+          absl::StrCat("Element ", row, " of 'instances' is no object, but the first one is"));
     }
     absl::string_view key;
     if (!reader_->Enter('{')) return false;
     std::size_t expected = 0;  // most clients name the inputs in the same order in each row
     while (reader_->NextMember(&key)) {
-      int i = expected < order_.size() && signature_.inputs[order_[expected]].alias == key ? order_[expected]
-                                                                                         : FindInput(signature_, key);
+      int i = expected < order_.size() && signature_.inputs[order_[expected]].alias == key
+                  ? order_[expected]
+                  : FindInput(signature_, key);
       if (i < 0) {
-        return reader_->Fail(absl::StrCat("Failed to process element: ", row, " key: ", key,
-                                          " of 'instances' list. JSON object: does not have named input: ", key));
+        return reader_->Fail(
+            absl::StrCat("Failed to process element: ", row, " key: ", key,
+                         " of 'instances' list. JSON object: does not have named input: ", key));
       }
       if (row == 0) order_.push_back(i);
       ++expected;
       const std::int64_t before = readers_[i] == nullptr ? 0 : readers_[i]->appended();
       if (before != row) {
-        return reader_->Fail(absl::StrCat("Input ", key, before > row ? " is given twice" : " is missing before",
+        return reader_->Fail(absl::StrCat("Input ", key,
+                                          before > row ? " is given twice" : " is missing before",
                                           " element: ", row, " of 'instances' list"));
       }
       if (!Append(i)) return false;
@@ -146,8 +152,8 @@ class InputsReader {
       for (const SignatureTensor& input : signature_.inputs) {
         absl::StrAppend(&names, names.empty() ? "" : ",", input.alias);
       }
-      return reader_->Fail(
-          absl::StrCat("Failed to process element: ", row, " of 'instances' list. Its keys must be equal to: ", names));
+      return reader_->Fail(absl::StrCat("Failed to process element: ", row,
+                                        " of 'instances' list. Its keys must be equal to: ", names));
     }
     return true;
   }
@@ -162,7 +168,8 @@ class InputsReader {
       } else if (input.default_value.has_value()) {
         (*inputs)[i] = *input.default_value;
       } else {
-        return absl::InvalidArgumentError(absl::StrCat("Missing named input: ", input.alias, " in 'inputs' object."));
+        return absl::InvalidArgumentError(
+            absl::StrCat("Missing named input: ", input.alias, " in 'inputs' object."));
       }
     }
     return absl::OkStatus();
@@ -170,14 +177,16 @@ class InputsReader {
 
   const Signature& signature_;
   JsonReader* const reader_;
-  std::vector<std::unique_ptr<TensorReader>> readers_;  // of the signature's inputs; null until the first value
-  std::vector<int> order_;                              // of the first row's keys
+  std::vector<std::unique_ptr<TensorReader>>
+      readers_;             // of the signature's inputs; null until the first value
+  std::vector<int> order_;  // of the first row's keys
 };
 
 // One pass over the request. `name`: the signature's, when a pass before has found it.
 class RequestPass {
  public:
-  RequestPass(absl::string_view body, const SignatureLookup& lookup, int max_depth, PredictJsonRequest* request)
+  RequestPass(absl::string_view body, const SignatureLookup& lookup, int max_depth,
+              PredictJsonRequest* request)
       : reader_(body, max_depth), lookup_(lookup), request_(request) {}
 
   bool name_found() const { return name_found_; }
@@ -263,7 +272,8 @@ bool FindSignatureName(absl::string_view body, int max_depth, std::string* name)
 
 // Writes the elements [first, last) of a flat tensor, one by one, as values of JSON.
 template <class T, class Write>
-void WriteNested(JsonWriter* writer, const T* data, const tensorflow::TensorShape& shape, int from_dim, Write write) {
+void WriteNested(JsonWriter* writer, const T* data, const tensorflow::TensorShape& shape, int from_dim,
+                 Write write) {
   const int rank = shape.dims();
   if (from_dim == rank) {
     write(*data);
@@ -331,7 +341,8 @@ class OutputWriter {
       case tensorflow::DT_DOUBLE:
         return Typed<double>(row, from_dim, [this](double v) { writer_->Float(v); });
       case tensorflow::DT_HALF:
-        return Typed<Eigen::half>(row, from_dim, [this](Eigen::half v) { writer_->Float(static_cast<float>(v)); });
+        return Typed<Eigen::half>(row, from_dim,
+                                  [this](Eigen::half v) { writer_->Float(static_cast<float>(v)); });
       case tensorflow::DT_BFLOAT16:
         return Typed<tensorflow::bfloat16>(
             row, from_dim, [this](tensorflow::bfloat16 v) { writer_->Float(static_cast<float>(v)); });
@@ -387,7 +398,7 @@ class OutputWriter {
 }  // namespace
 
 absl::Status ParsePredictJson(absl::string_view body, const SignatureLookup& lookup, int max_depth,
-                                 PredictJsonRequest* request) {
+                              PredictJsonRequest* request) {
   RequestPass first(body, lookup, max_depth, request);
   absl::Status status = first.Run(nullptr);
   if (status.ok() && !first.guessed_wrong()) return status;
@@ -402,18 +413,19 @@ absl::Status ParsePredictJson(absl::string_view body, const SignatureLookup& loo
   return RequestPass(body, lookup, max_depth, request).Run(&name);
 }
 
-absl::Status WritePredictJson(const Signature& signature, PredictFormat format, const std::vector<Tensor>& results,
-                               std::string* body) {
+absl::Status WritePredictJson(const Signature& signature, PredictFormat format,
+                              const std::vector<Tensor>& results, std::string* body) {
   for (std::size_t i = 0; i < results.size(); ++i) {
     if (!OutputWriter::Supports(results[i].dtype())) {
-      return absl::UnimplementedError(absl::StrCat("Conversion of output ", signature.outputs[i].alias, " of type ",
-                                                   tensorflow::DataTypeString(results[i].dtype()),
-                                                   " to JSON is not supported"));
+      return absl::UnimplementedError(
+          absl::StrCat("Conversion of output ", signature.outputs[i].alias, " of type ",
+                       tensorflow::DataTypeString(results[i].dtype()), " to JSON is not supported"));
     }
   }
   JsonWriter writer(body);
   absl::InlinedVector<OutputWriter, 4> outputs;
-  for (std::size_t i = 0; i < results.size(); ++i) outputs.emplace_back(signature.outputs[i], results[i], &writer);
+  for (std::size_t i = 0; i < results.size(); ++i)
+    outputs.emplace_back(signature.outputs[i], results[i], &writer);
   if (format == PredictFormat::kColumns) {
     writer.Raw("{\"outputs\": ");
     if (outputs.size() == 1) {
@@ -432,13 +444,15 @@ absl::Status WritePredictJson(const Signature& signature, PredictFormat format, 
   }
   for (std::size_t i = 0; i < results.size(); ++i) {
     if (results[i].dims() == 0) {
-      return absl::InvalidArgumentError(absl::StrCat("Tensor name: ", signature.outputs[i].alias,
-                                                     " has no batch dimension, which the row format needs; use 'inputs'"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("Tensor name: ", signature.outputs[i].alias,
+                       " has no batch dimension, which the row format needs; use 'inputs'"));
     }
     if (results[i].dim_size(0) != results[0].dim_size(0)) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "Tensor name: ", signature.outputs[i].alias, " has inconsistent batch size: ", results[i].dim_size(0),
-          " expecting: ", results[0].dim_size(0), "; outputs of different sizes need the column format, 'inputs'"));
+          "Tensor name: ", signature.outputs[i].alias,
+          " has inconsistent batch size: ", results[i].dim_size(0), " expecting: ", results[0].dim_size(0),
+          "; outputs of different sizes need the column format, 'inputs'"));
     }
   }
   writer.Raw("{\"predictions\": ");

@@ -21,8 +21,10 @@ using tensorflow::TensorShape;
 using tensorflow::tstring;
 using testing::HasSubstr;
 
-absl::Status Parse(const Signature& signature, const std::string& body, PredictJsonRequest* request, int depth = 300) {
-  return ParsePredictJson(body, [&](absl::string_view) { return &signature; }, depth, request);
+absl::Status Parse(const Signature& signature, const std::string& body, PredictJsonRequest* request,
+                   int depth = 300) {
+  return ParsePredictJson(
+      body, [&](absl::string_view) { return &signature; }, depth, request);
 }
 
 // The only input of type `dtype`, from a request.
@@ -62,7 +64,8 @@ constexpr DataType kFloat = tensorflow::DT_FLOAT;
 TEST(PredictJsonTest, ShapesOfRowsAndColumns) {
   EXPECT_EQ(ReadBack(kFloat, R"({"instances": [1.0, 2, 5e0]})"), "[3] [1.0, 2.0, 5.0]");
   EXPECT_EQ(ReadBack(kFloat, R"({"instances": [{"x": 1}, {"x": 2.5}]})"), "[2] [1.0, 2.5]");
-  EXPECT_EQ(ReadBack(kFloat, R"({"instances": [{"x": [1, 2]}, {"x": [3, 4]}]})"), "[2,2] [[1.0, 2.0], [3.0, 4.0]]");
+  EXPECT_EQ(ReadBack(kFloat, R"({"instances": [{"x": [1, 2]}, {"x": [3, 4]}]})"),
+            "[2,2] [[1.0, 2.0], [3.0, 4.0]]");
   EXPECT_EQ(ReadBack(kFloat, R"({"inputs": {"x": [[1, 2, 3]]}})"), "[1,3] [[1.0, 2.0, 3.0]]");
   EXPECT_EQ(ReadBack(kFloat, R"({"inputs": [[[1], [2]]]})"), "[1,2,1] [[[1.0], [2.0]]]");
   EXPECT_EQ(ReadBack(kFloat, R"({"inputs": 3})"), "[] 3.0");
@@ -76,8 +79,8 @@ TEST(PredictJsonTest, ShapesOfRowsAndColumns) {
 
 TEST(PredictJsonTest, RefusesWhatIsNotRectangular) {
   for (const char* values :
-       {"[[1.0], [2.0, 3.0]]", "[1, [2]]", "[[1], 2]", "[[1], []]", "[[], [1]]", "[[[1], [2]], [[3]]]", "[[[]], []]", "[[], [[]]]",
-        "[[1], [[1]]]", "[[1, [2]]]"}) {
+       {"[[1.0], [2.0, 3.0]]", "[1, [2]]", "[[1], 2]", "[[1], []]", "[[], [1]]", "[[[1], [2]], [[3]]]",
+        "[[[]], []]", "[[], [[]]]", "[[1], [[1]]]", "[[1, [2]]]"}) {
     EXPECT_TRUE(Refused(kFloat, absl::StrCat("{\"instances\": ", values, "}"))) << values;
     EXPECT_TRUE(Refused(kFloat, absl::StrCat("{\"inputs\": ", values, "}"))) << values;
   }
@@ -86,16 +89,40 @@ TEST(PredictJsonTest, RefusesWhatIsNotRectangular) {
 }
 
 TEST(PredictJsonTest, RefusesMalformedRequests) {
-  for (const char* body :
-       {"", "  ", "hello", "{}", "[]", "[1.0]", "{\"instances\": [1.0,", "{\"instances\": [1.0,]}", "{\"instances\": []}",
-        "{\"instances\": {\"x\": [1.0]}}", "{\"instances\": 1}", "{\"instances\": [1.0]} x", "{\"instances\": [,1]}",
-        "{\"instances\": [1.0], \"instances\": [2.0]}", "{\"instances\": [1.0], \"inputs\": [2.0]}",
-        "{\"instances\": [1.0], \"signature_name\": 3}", "{\"signature_name\": \"a\", \"signature_name\": \"a\", \"inputs\": [1]}",
-        "{\"instances\": [{\"x\": 1.0, \"z\": 1.0}]}", "{\"instances\": [{}]}", "{\"instances\": [{\"x\": 1}, 2]}",
-        "{\"instances\": [{\"x\": 1, \"x\": 2}]}", "{\"instances\": [{\"x\": 1}, {\"x\": 1, \"x\": 2}]}", "{\"inputs\": {\"z\": [1]}}",
-        "{\"inputs\": {\"x\": [1], \"x\": [1]}}", "{\"inputs\": {}}", "{\"instances\": [null]}", "{\"instances\": [true]}",
-        "{\"instances\": [\"1.0\"]}", "{\"instances\": [{\"b64\": \"AA==\"}]}", "{\"instances\": [1.0 2.0]}",
-        "{\"instances\": [01]}", "{\"instances\": [nan]}", "{\"instances\": [1e400]}", "{\"instances\": [1}"}) {
+  for (const char* body : {"",
+                           "  ",
+                           "hello",
+                           "{}",
+                           "[]",
+                           "[1.0]",
+                           "{\"instances\": [1.0,",
+                           "{\"instances\": [1.0,]}",
+                           "{\"instances\": []}",
+                           "{\"instances\": {\"x\": [1.0]}}",
+                           "{\"instances\": 1}",
+                           "{\"instances\": [1.0]} x",
+                           "{\"instances\": [,1]}",
+                           "{\"instances\": [1.0], \"instances\": [2.0]}",
+                           "{\"instances\": [1.0], \"inputs\": [2.0]}",
+                           "{\"instances\": [1.0], \"signature_name\": 3}",
+                           "{\"signature_name\": \"a\", \"signature_name\": \"a\", \"inputs\": [1]}",
+                           "{\"instances\": [{\"x\": 1.0, \"z\": 1.0}]}",
+                           "{\"instances\": [{}]}",
+                           "{\"instances\": [{\"x\": 1}, 2]}",
+                           "{\"instances\": [{\"x\": 1, \"x\": 2}]}",
+                           "{\"instances\": [{\"x\": 1}, {\"x\": 1, \"x\": 2}]}",
+                           "{\"inputs\": {\"z\": [1]}}",
+                           "{\"inputs\": {\"x\": [1], \"x\": [1]}}",
+                           "{\"inputs\": {}}",
+                           "{\"instances\": [null]}",
+                           "{\"instances\": [true]}",
+                           "{\"instances\": [\"1.0\"]}",
+                           "{\"instances\": [{\"b64\": \"AA==\"}]}",
+                           "{\"instances\": [1.0 2.0]}",
+                           "{\"instances\": [01]}",
+                           "{\"instances\": [nan]}",
+                           "{\"instances\": [1e400]}",
+                           "{\"instances\": [1}"}) {
     EXPECT_TRUE(Refused(kFloat, body)) << body;
   }
 }
@@ -104,21 +131,29 @@ TEST(PredictJsonTest, NamesWhatWasWrong) {
   EXPECT_THAT(ReadBack(kFloat, ""), HasSubstr("The document is empty"));
   EXPECT_THAT(ReadBack(kFloat, "{}"), HasSubstr("Missing 'inputs' or 'instances' key"));
   EXPECT_THAT(ReadBack(kFloat, "{\"instances\": [1.0,]}"), HasSubstr("offset: 19"));
-  EXPECT_THAT(ReadBack(tensorflow::DT_INT32, "{\"instances\": [1.5]}"), HasSubstr("1.5 is not of expected type: int32"));
-  EXPECT_THAT(ReadBack(tensorflow::DT_INT8, "{\"instances\": [128]}"), HasSubstr("128 is out of range for type: int8"));
-  EXPECT_THAT(ReadBack(kFloat, "{\"instances\": [[1], [2, 3]]}"), HasSubstr("Expecting tensor size: 1 but got: 2"));
+  EXPECT_THAT(ReadBack(tensorflow::DT_INT32, "{\"instances\": [1.5]}"),
+              HasSubstr("1.5 is not of expected type: int32"));
+  EXPECT_THAT(ReadBack(tensorflow::DT_INT8, "{\"instances\": [128]}"),
+              HasSubstr("128 is out of range for type: int8"));
+  EXPECT_THAT(ReadBack(kFloat, "{\"instances\": [[1], [2, 3]]}"),
+              HasSubstr("Expecting tensor size: 1 but got: 2"));
   EXPECT_THAT(ReadBack(kFloat, "{\"inputs\": {\"z\": 1}}"), HasSubstr("Missing named input: x"));
 }
 
 TEST(PredictJsonTest, Floats) {
   EXPECT_EQ(ReadBack(kFloat, R"({"inputs": [NaN, Infinity, -Infinity, 1e39, -0.0, 0]})"),
             "[6] [NaN, Infinity, -Infinity, Infinity, -0.0, 0.0]");
-  EXPECT_EQ(ReadBack(kFloat, R"({"inputs": [0.1, 1e-07, 3.4028235e+38, 1.17549435e-38, 16777217, 123456.789, 1e20, 9000000, 3e-05]})"),
-            "[9] [0.1, 1e-07, 3.4028235e+38, 1.1754944e-38, 16777216.0, 123456.79, 1e+20, 9000000.0, 3e-05]");
+  EXPECT_EQ(
+      ReadBack(
+          kFloat,
+          R"({"inputs": [0.1, 1e-07, 3.4028235e+38, 1.17549435e-38, 16777217, 123456.789, 1e20, 9000000, 3e-05]})"),
+      "[9] [0.1, 1e-07, 3.4028235e+38, 1.1754944e-38, 16777216.0, 123456.79, 1e+20, 9000000.0, 3e-05]");
   EXPECT_EQ(ReadBack(tensorflow::DT_DOUBLE, R"({"inputs": [0.1, 1e-300, 123456.789, 3, 9007199254740993]})"),
             "[5] [0.1, 1e-300, 123456.789, 3.0, 9007199254740992.0]");
-  EXPECT_EQ(ReadBack(tensorflow::DT_HALF, R"({"inputs": [0.5, 1, 65504, NaN]})"), "[4] [0.5, 1.0, 65504.0, NaN]");
-  EXPECT_EQ(ReadBack(tensorflow::DT_BFLOAT16, R"({"inputs": [0.5, -1, Infinity]})"), "[3] [0.5, -1.0, Infinity]");
+  EXPECT_EQ(ReadBack(tensorflow::DT_HALF, R"({"inputs": [0.5, 1, 65504, NaN]})"),
+            "[4] [0.5, 1.0, 65504.0, NaN]");
+  EXPECT_EQ(ReadBack(tensorflow::DT_BFLOAT16, R"({"inputs": [0.5, -1, Infinity]})"),
+            "[3] [0.5, -1.0, Infinity]");
 }
 
 template <class T>
@@ -134,8 +169,8 @@ void ExpectRange(DataType dtype) {
   std::string below = std::is_signed_v<T> ? low : "-1";
   if (std::is_signed_v<T>) ++below.back();
   EXPECT_TRUE(Refused(dtype, absl::StrCat("{\"inputs\": [", below, "]}"))) << below;
-  for (const char* value : {"1.0", "1e2", "1.5", "true", "\"1\"", "NaN", "null", "99999999999999999999", "36893488147419103231",
-                            "-99999999999999999999", "1a", "01", "-"}) {
+  for (const char* value : {"1.0", "1e2", "1.5", "true", "\"1\"", "NaN", "null", "99999999999999999999",
+                            "36893488147419103231", "-99999999999999999999", "1a", "01", "-"}) {
     EXPECT_TRUE(Refused(dtype, absl::StrCat("{\"inputs\": [", value, "]}"))) << value;
   }
 }
@@ -159,15 +194,18 @@ TEST(PredictJsonTest, Bools) {
 
 TEST(PredictJsonTest, Strings) {
   constexpr DataType kString = tensorflow::DT_STRING;
-  EXPECT_EQ(ReadBack(kString, R"({"instances": ["a", "b\u00e9", "", "\"q\\\"", "l\nb", "\u2603", "\u0000\u001f"]})"),
+  EXPECT_EQ(ReadBack(kString,
+                     R"({"instances": ["a", "b\u00e9", "", "\"q\\\"", "l\nb", "\u2603", "\u0000\u001f"]})"),
             "[7] [\"a\", \"b\u00e9\", \"\", \"\\\"q\\\\\\\"\", \"l\\nb\", \"\u2603\", \"\\u0000\\u001f\"]");
-  EXPECT_EQ(ReadBack(kString, R"({"instances": [{"b64": "aGVsbG8="}, "x", {"b64": "/wA="}]})"), "[3] [\"hello\", \"x\", \"\xff\\u0000\"]");
-  EXPECT_EQ(ReadBack(kString, R"({"instances": [[{"b64": "aGVsbG8="}], ["x"]]})"), "[2,1] [[\"hello\"], [\"x\"]]");
+  EXPECT_EQ(ReadBack(kString, R"({"instances": [{"b64": "aGVsbG8="}, "x", {"b64": "/wA="}]})"),
+            "[3] [\"hello\", \"x\", \"\xff\\u0000\"]");
+  EXPECT_EQ(ReadBack(kString, R"({"instances": [[{"b64": "aGVsbG8="}], ["x"]]})"),
+            "[2,1] [[\"hello\"], [\"x\"]]");
   EXPECT_EQ(ReadBack(kString, R"({"instances": [{"x": {"b64": "aGVsbG8="}}]})"), "[1] [\"hello\"]");
   EXPECT_EQ(ReadBack(kString, R"({"inputs": {"b64": "aGVsbG8="}})"), "[] \"hello\"");
   EXPECT_EQ(ReadBack(kString, R"({"inputs": {"x": [{"b64": ""}]}})"), "[1] [\"\"]");
-  for (const char* value : {"{\"b64\": 3}", "{\"b64\": \"eA==\", \"y\": 1}", "{\"b64\": \"*\"}", "{\"b64\": \"e\"}", "{}", "{\"c\": \"eA==\"}",
-                            "1", "true", "null"}) {
+  for (const char* value : {"{\"b64\": 3}", "{\"b64\": \"eA==\", \"y\": 1}", "{\"b64\": \"*\"}",
+                            "{\"b64\": \"e\"}", "{}", "{\"c\": \"eA==\"}", "1", "true", "null"}) {
     EXPECT_TRUE(Refused(kString, absl::StrCat("{\"instances\": [[", value, "]]}"))) << value;
     EXPECT_TRUE(Refused(kString, absl::StrCat("{\"instances\": [", value, "]}"))) << value;
   }
@@ -185,7 +223,8 @@ TEST(PredictJsonTest, LargeArraysKeepEveryElement) {
     std::string body = "{\"instances\": [";
     for (int row = 0; row < 50; ++row) {
       absl::StrAppend(&body, row == 0 ? "[" : ",\n [");
-      for (int i = 0; i < width; ++i) absl::StrAppend(&body, i == 0 ? "" : i % 3 == 0 ? " ,  " : ",", row * 1000 + i, i % 2 ? ".0" : "");
+      for (int i = 0; i < width; ++i)
+        absl::StrAppend(&body, i == 0 ? "" : i % 3 == 0 ? " ,  " : ",", row * 1000 + i, i % 2 ? ".0" : "");
       absl::StrAppend(&body, "]");
     }
     auto tensor = ParseOne(kFloat, body + "]}");
@@ -204,7 +243,8 @@ TEST(PredictJsonTest, BoundsDepth) {
   EXPECT_TRUE(Refused(kFloat, "{\"inputs\": " + std::string(1000000, '[')));
   EXPECT_TRUE(Refused(kFloat, "{\"whatever\": " + std::string(1000000, '[')));
   EXPECT_TRUE(Refused(tensorflow::DT_STRING, "{\"instances\": " + std::string(1000000, '[')));
-  EXPECT_TRUE(Refused(kFloat, "{\"instances\": [{\"x\": " + std::string(254, '[') + "1" + std::string(254, ']') + "}]}"));
+  EXPECT_TRUE(Refused(
+      kFloat, "{\"instances\": [{\"x\": " + std::string(254, '[') + "1" + std::string(254, ']') + "}]}"));
   const Signature signature = TestSignature("s", {{"x", kFloat}}, {{"y", kFloat}});
   PredictJsonRequest request;
   EXPECT_TRUE(Parse(signature, "{\"inputs\": [[1]]}", &request, 3).ok());
@@ -222,11 +262,13 @@ TEST(PredictJsonTest, SignatureNameInAnyPlace) {
   const auto chosen = [&](const std::string& body) -> std::string {
     PredictJsonRequest request;
     absl::Status status = ParsePredictJson(body, lookup, 10, &request);
-    return status.ok() ? absl::StrCat(request.signature->name, " ", Shown(request.inputs[0])) : std::string(status.message());
+    return status.ok() ? absl::StrCat(request.signature->name, " ", Shown(request.inputs[0]))
+                       : std::string(status.message());
   };
   EXPECT_EQ(chosen(R"({"instances": [1]})"), "serving_default [1] [1.0]");
   EXPECT_EQ(chosen(R"({"signature_name": "", "instances": [1]})"), "serving_default [1] [1.0]");
-  EXPECT_EQ(chosen(R"({"instances": [1], "signature_name": "serving_default"})"), "serving_default [1] [1.0]");
+  EXPECT_EQ(chosen(R"({"instances": [1], "signature_name": "serving_default"})"),
+            "serving_default [1] [1.0]");
   EXPECT_EQ(chosen(R"({"signature_name": "other", "instances": ["a"]})"), "other [1] [\"a\"]");
   EXPECT_EQ(chosen(R"({"instances": ["a"], "signature_name": "other"})"), "other [1] [\"a\"]");
   EXPECT_EQ(chosen(R"({"inputs": [], "signature_name": "other"})"), "other [0] []");
@@ -238,25 +280,30 @@ TEST(PredictJsonTest, SignatureNameInAnyPlace) {
     return absl::InvalidArgumentError("Serving signature name not found");
   };
   PredictJsonRequest request;
-  EXPECT_TRUE(ParsePredictJson(R"({"instances": ["a"], "signature_name": "other"})", only_other, 10, &request).ok());
+  EXPECT_TRUE(
+      ParsePredictJson(R"({"instances": ["a"], "signature_name": "other"})", only_other, 10, &request).ok());
   EXPECT_FALSE(ParsePredictJson(R"({"instances": ["a"]})", only_other, 10, &request).ok());
 }
 
 TEST(PredictJsonTest, SeveralInputs) {
-  Signature wide = TestSignature("wide", {{"a", kFloat}, {"b", tensorflow::DT_INT64}, {"s", tensorflow::DT_STRING}}, {{"y", kFloat}});
+  Signature wide = TestSignature(
+      "wide", {{"a", kFloat}, {"b", tensorflow::DT_INT64}, {"s", tensorflow::DT_STRING}}, {{"y", kFloat}});
   PredictJsonRequest request;
-  ASSERT_TRUE(Parse(wide, R"({"instances": [{"s": "x", "a": 1.5, "b": 2}, {"b": 3, "a": 2, "s": "y"}]})", &request).ok());
+  ASSERT_TRUE(
+      Parse(wide, R"({"instances": [{"s": "x", "a": 1.5, "b": 2}, {"b": 3, "a": 2, "s": "y"}]})", &request)
+          .ok());
   EXPECT_EQ(request.format, PredictFormat::kRows);
   EXPECT_EQ(Shown(request.inputs[0]), "[2] [1.5, 2.0]");
   EXPECT_EQ(Shown(request.inputs[1]), "[2] [2, 3]");
   EXPECT_EQ(Shown(request.inputs[2]), "[2] [\"x\", \"y\"]");
-  ASSERT_TRUE(Parse(wide, R"({"inputs": {"a": [1.5, 2.5], "b": 2, "s": [["x"]], "unknown": [[]]}})", &request).ok());
+  ASSERT_TRUE(
+      Parse(wide, R"({"inputs": {"a": [1.5, 2.5], "b": 2, "s": [["x"]], "unknown": [[]]}})", &request).ok());
   EXPECT_EQ(request.format, PredictFormat::kColumns);
   EXPECT_EQ(Shown(request.inputs[0]), "[2] [1.5, 2.5]");
   EXPECT_EQ(Shown(request.inputs[1]), "[] 2");
   EXPECT_EQ(Shown(request.inputs[2]), "[1,1] [[\"x\"]]");
-  for (const char* body : {R"({"instances": [1.0]})", R"({"inputs": [1.0]})", R"({"inputs": {"b64": "AA=="}})",
-                           R"({"inputs": {"a": [1.5], "b": [2]}})",
+  for (const char* body : {R"({"instances": [1.0]})", R"({"inputs": [1.0]})",
+                           R"({"inputs": {"b64": "AA=="}})", R"({"inputs": {"a": [1.5], "b": [2]}})",
                            R"({"instances": [{"a": 1.5, "b": 2, "s": "x"}, {"a": 1.5, "b": 2}]})",
                            R"({"instances": [{"a": 1.5, "b": 2}, {"a": 1.5, "b": 2, "s": "x"}]})",
                            R"({"instances": [{"a": 1.5, "b": 2, "s": "x", "q": 1}]})"}) {
@@ -268,15 +315,19 @@ TEST(PredictJsonTest, SeveralInputs) {
   EXPECT_EQ(Shown(request.inputs[1]), "[] 7");
   ASSERT_TRUE(Parse(wide, R"({"inputs": {"a": [1.5], "s": ["x"]}})", &request).ok());
   EXPECT_EQ(Shown(request.inputs[1]), "[] 7");
-  EXPECT_FALSE(Parse(wide, R"({"instances": [{"a": 1.5, "s": "x"}, {"a": 2.5, "s": "y", "b": 1}]})", &request).ok());
-  EXPECT_FALSE(Parse(wide, R"({"instances": [{"a": 1.5, "s": "x", "b": 1}, {"a": 2.5, "s": "y"}]})", &request).ok());
+  EXPECT_FALSE(
+      Parse(wide, R"({"instances": [{"a": 1.5, "s": "x"}, {"a": 2.5, "s": "y", "b": 1}]})", &request).ok());
+  EXPECT_FALSE(
+      Parse(wide, R"({"instances": [{"a": 1.5, "s": "x", "b": 1}, {"a": 2.5, "s": "y"}]})", &request).ok());
 }
 
 TEST(PredictJsonTest, TypesWithoutJson) {
   EXPECT_TRUE(Refused(tensorflow::DT_COMPLEX64, R"({"instances": [1.0]})"));
   const Signature signature = TestSignature("s", {}, {{"y", tensorflow::DT_COMPLEX64}});
   std::string body;
-  EXPECT_EQ(WritePredictJson(signature, PredictFormat::kRows, {Tensor(tensorflow::DT_COMPLEX64, TensorShape({1}))}, &body).code(),
+  EXPECT_EQ(WritePredictJson(signature, PredictFormat::kRows,
+                             {Tensor(tensorflow::DT_COMPLEX64, TensorShape({1}))}, &body)
+                .code(),
             absl::StatusCode::kUnimplemented);
 }
 
@@ -292,30 +343,39 @@ TEST(PredictJsonTest, Replies) {
   Tensor strings(tensorflow::DT_STRING, TensorShape({2}));
   strings.vec<tstring>()(0) = "abc";
   strings.vec<tstring>()(1) = "\xff";
-  const auto reply = [](const Signature& signature, PredictFormat format, const std::vector<Tensor>& results) {
+  const auto reply = [](const Signature& signature, PredictFormat format,
+                        const std::vector<Tensor>& results) {
     std::string body;
     absl::Status status = WritePredictJson(signature, format, results, &body);
     return status.ok() ? body : std::string(status.message());
   };
-  EXPECT_EQ(reply(one, PredictFormat::kRows, {Floats({2.5, 3}, TensorShape({2}))}), R"({"predictions": [2.5, 3.0]})");
-  EXPECT_EQ(reply(one, PredictFormat::kColumns, {Floats({2.5, 3}, TensorShape({2, 1}))}), R"({"outputs": [[2.5], [3.0]]})");
+  EXPECT_EQ(reply(one, PredictFormat::kRows, {Floats({2.5, 3}, TensorShape({2}))}),
+            R"({"predictions": [2.5, 3.0]})");
+  EXPECT_EQ(reply(one, PredictFormat::kColumns, {Floats({2.5, 3}, TensorShape({2, 1}))}),
+            R"({"outputs": [[2.5], [3.0]]})");
   EXPECT_EQ(reply(one, PredictFormat::kRows, {Floats({}, TensorShape({0, 4}))}), R"({"predictions": []})");
-  EXPECT_EQ(reply(two, PredictFormat::kRows, {strings, Floats({1, 2, 3, 4}, TensorShape({2, 2}))}),
-            R"({"predictions": [{"blob_bytes": {"b64": "YWJj"}, "y": [1.0, 2.0]}, {"blob_bytes": {"b64": "/w=="}, "y": [3.0, 4.0]}]})");
+  EXPECT_EQ(
+      reply(two, PredictFormat::kRows, {strings, Floats({1, 2, 3, 4}, TensorShape({2, 2}))}),
+      R"({"predictions": [{"blob_bytes": {"b64": "YWJj"}, "y": [1.0, 2.0]}, {"blob_bytes": {"b64": "/w=="}, "y": [3.0, 4.0]}]})");
   EXPECT_EQ(reply(two, PredictFormat::kColumns, {strings, Floats({1}, TensorShape({}))}),
             R"({"outputs": {"blob_bytes": [{"b64": "YWJj"}, {"b64": "/w=="}], "y": 1.0}})");
-  EXPECT_EQ(reply(two, PredictFormat::kRows, {Tensor(tensorflow::DT_STRING, TensorShape({0})), Floats({}, TensorShape({0}))}),
+  EXPECT_EQ(reply(two, PredictFormat::kRows,
+                  {Tensor(tensorflow::DT_STRING, TensorShape({0})), Floats({}, TensorShape({0}))}),
             R"({"predictions": []})");
   EXPECT_THAT(reply(one, PredictFormat::kRows, {Floats({1}, TensorShape({}))}), HasSubstr("batch dimension"));
-  EXPECT_THAT(reply(two, PredictFormat::kRows, {strings, Floats({1}, TensorShape({1}))}), HasSubstr("inconsistent batch size"));
+  EXPECT_THAT(reply(two, PredictFormat::kRows, {strings, Floats({1}, TensorShape({1}))}),
+              HasSubstr("inconsistent batch size"));
 }
 
 TEST(PredictJsonTest, LongRepliesReadBack) {
   std::vector<float> values;
-  for (int i = 0; i < 5000; ++i) values.push_back(std::sin(static_cast<float>(i)) * std::pow(10.0f, i % 60 - 30));
+  for (int i = 0; i < 5000; ++i)
+    values.push_back(std::sin(static_cast<float>(i)) * std::pow(10.0f, i % 60 - 30));
   const Tensor written = Floats(values, TensorShape({5, 10, 100}));
   std::string body;
-  ASSERT_TRUE(WritePredictJson(TestSignature("s", {}, {{"y", kFloat}}), PredictFormat::kColumns, {written}, &body).ok());
+  ASSERT_TRUE(
+      WritePredictJson(TestSignature("s", {}, {{"y", kFloat}}), PredictFormat::kColumns, {written}, &body)
+          .ok());
   body.replace(2, 7, "inputs");
   auto read = ParseOne(kFloat, body);
   ASSERT_TRUE(read.ok()) << read.status();

@@ -127,8 +127,9 @@ void RestHandler::Impl::AnswerMethodNotAllowed(HttpExchange* exchange, absl::str
   Headers headers;
   headers.emplace_back("Content-Type", kJson);
   headers.emplace_back("Allow", std::string(allowed));
-  std::string body = JsonError(absl::StrCat("Malformed request: ", absl::string_view(exchange->method()), " ",
-                                            absl::string_view(exchange->target()), ", expected method ", allowed));
+  std::string body =
+      JsonError(absl::StrCat("Malformed request: ", absl::string_view(exchange->method()), " ",
+                             absl::string_view(exchange->target()), ", expected method ", allowed));
   exchange->Respond(kMethodNotAllowed, std::move(headers), std::move(body));
 }
 
@@ -209,7 +210,8 @@ absl::Status RestHandler::Impl::Parse(Call* call, bool* expected_short) {
     if (status.ok()) *expected_short = servable.ExpectedShort(*call->predict.signature);
     return status;
   }
-  absl::Status status = ParseExamplesJson(body, options_.max_json_depth, &call->signature_name, &call->examples);
+  absl::Status status =
+      ParseExamplesJson(body, options_.max_json_depth, &call->signature_name, &call->examples);
   if (!status.ok()) return status;
   auto signature = FindSignature(servable, call->signature_name);
   if (!signature.ok()) return signature.status();
@@ -262,7 +264,8 @@ absl::Status RestHandler::Impl::RunPredict(Call* call, std::string* body) {
 }
 
 template <class Request, class Response, class Function>
-absl::Status RestHandler::Impl::RunExamples(Call* call, Function function, Request* request, Response* response) {
+absl::Status RestHandler::Impl::RunExamples(Call* call, Function function, Request* request,
+                                            Response* response) {
   FillModelSpec(call->servable->id(), call->signature_name, request->mutable_model_spec());
   *request->mutable_input() = std::move(call->examples);
   const std::int64_t run_started_ns = absl::GetCurrentTimeNanos();
@@ -277,10 +280,12 @@ void RestHandler::Impl::LogPredict(Call* call, const std::vector<tensorflow::Ten
   FillModelSpec(call->servable->id(), signature.name, log->mutable_request()->mutable_model_spec());
   FillModelSpec(call->servable->id(), signature.name, log->mutable_response()->mutable_model_spec());
   for (std::size_t i = 0; i < call->predict.inputs.size(); ++i) {
-    call->predict.inputs[i].AsProtoTensorContent(&(*log->mutable_request()->mutable_inputs())[signature.inputs[i].alias]);
+    call->predict.inputs[i].AsProtoTensorContent(
+        &(*log->mutable_request()->mutable_inputs())[signature.inputs[i].alias]);
   }
   for (std::size_t i = 0; i < results.size(); ++i) {
-    results[i].AsProtoTensorContent(&(*log->mutable_response()->mutable_outputs())[signature.outputs[i].alias]);
+    results[i].AsProtoTensorContent(
+        &(*log->mutable_response()->mutable_outputs())[signature.outputs[i].alias]);
   }
 }
 
@@ -288,13 +293,16 @@ void RestHandler::Impl::Finish(Call* call, const absl::Status& status, std::stri
   if (options_.observer != nullptr) {
     CallRecord record;
     record.model = call->model;
-    record.api = call->api == RestCall::kPredict ? "Predict" : call->api == RestCall::kClassify ? "Classify" : "Regress";
+    record.api = call->api == RestCall::kPredict    ? "Predict"
+                 : call->api == RestCall::kClassify ? "Classify"
+                                                    : "Regress";
     record.entrypoint = "REST";
     record.status = status;
     record.latency = absl::Nanoseconds(absl::GetCurrentTimeNanos() - call->started_ns);
     record.runtime = absl::Nanoseconds(call->run_ns);
     options_.observer->Finished(record);
-    if (call->log != nullptr && status.ok()) options_.observer->Log(call->servable->id(), std::move(call->log));
+    if (call->log != nullptr && status.ok())
+      options_.observer->Log(call->servable->id(), std::move(call->log));
   }
   if (status.ok()) {
     Answer(call->exchange, 200, kJson, std::move(body));

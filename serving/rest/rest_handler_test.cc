@@ -24,17 +24,20 @@ namespace {
 using tensorflow::Tensor;
 using testing::HasSubstr;
 
-// Signatures: "serving_default" doubles floats; "fails" fails as the input says; "predict", "classify", "regress" over examples.
+// Signatures: "serving_default" doubles floats; "fails" fails as the input says; "predict", "classify",
+// "regress" over examples.
 class FakeServable final : public Servable {
  public:
   explicit FakeServable(ServableId id) : id_(std::move(id)) {
     Add(TestSignature("serving_default", {{"x", tensorflow::DT_FLOAT}}, {{"y", tensorflow::DT_FLOAT}}));
     Add(TestSignature("fails", {{"code", tensorflow::DT_INT32}}, {{"y", tensorflow::DT_FLOAT}}));
-    Signature classify = TestSignature("classify", {{"inputs", tensorflow::DT_STRING}},
-                                       {{"classes", tensorflow::DT_STRING}, {"scores", tensorflow::DT_FLOAT}});
+    Signature classify =
+        TestSignature("classify", {{"inputs", tensorflow::DT_STRING}},
+                      {{"classes", tensorflow::DT_STRING}, {"scores", tensorflow::DT_FLOAT}});
     classify.method_name = "tensorflow/serving/classify";
     Add(classify);
-    Signature regress = TestSignature("regress", {{"inputs", tensorflow::DT_STRING}}, {{"outputs", tensorflow::DT_FLOAT}});
+    Signature regress =
+        TestSignature("regress", {{"inputs", tensorflow::DT_STRING}}, {{"outputs", tensorflow::DT_FLOAT}});
     regress.method_name = "tensorflow/serving/regress";
     Add(regress);
   }
@@ -43,8 +46,9 @@ class FakeServable final : public Servable {
   const std::map<std::string, Signature, std::less<>>& signatures() const override { return signatures_; }
   bool ExpectedShort(const Signature&) const override { return expected_short; }
 
-  absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs, absl::Span<const int> outputs,
-                   const CallContext& context, std::vector<Tensor>* results) const override {
+  absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs,
+                   absl::Span<const int> outputs, const CallContext& context,
+                   std::vector<Tensor>* results) const override {
     ran_in = std::this_thread::get_id();
     deadline = context.deadline;
     const std::int64_t rows = inputs[0].dims() == 0 ? 1 : inputs[0].dim_size(0);
@@ -84,7 +88,8 @@ class FakeServable final : public Servable {
 class FakeDirectory final : public ServableDirectory {
  public:
   absl::StatusOr<std::shared_ptr<const Servable>> Find(const ModelSpec& spec) const override {
-    if (spec.name != "m" || spec.version.value_or(3) != 3) return absl::NotFoundError("Servable not found for request: ...");
+    if (spec.name != "m" || spec.version.value_or(3) != 3)
+      return absl::NotFoundError("Servable not found for request: ...");
     if (!spec.label.empty() && spec.label != "stable") {
       return absl::InvalidArgumentError("Unrecognized servable version label: " + spec.label);
     }
@@ -112,7 +117,8 @@ class FakeExchange final : public HttpExchange {
   std::string_view header(std::string_view) const override { return {}; }
   std::string_view body() const override { return body_; }
   bool cancelled() const override { return gone; }
-  void Respond(int with_status, std::vector<std::pair<std::string, std::string>> with_headers, std::string with_body) override {
+  void Respond(int with_status, std::vector<std::pair<std::string, std::string>> with_headers,
+               std::string with_body) override {
     std::lock_guard<std::mutex> lock(mutex_);
     EXPECT_EQ(status, 0) << "answered twice";
     status = with_status;
@@ -140,7 +146,8 @@ class FakeExchange final : public HttpExchange {
 class RecordingObserver final : public CallObserver {
  public:
   void Finished(const CallRecord& call) override {
-    records.push_back(absl::StrCat(std::string(call.model), " ", std::string(call.api), " ", std::string(call.entrypoint), " ",
+    records.push_back(absl::StrCat(std::string(call.model), " ", std::string(call.api), " ",
+                                   std::string(call.entrypoint), " ",
                                    absl::StatusCodeToString(call.status.code())));
   }
   bool WantsLog(const ServableId&) override { return true; }
@@ -154,8 +161,8 @@ class RecordingObserver final : public CallObserver {
 
 class RestHandlerTest : public testing::Test {
  protected:
-  std::unique_ptr<FakeExchange> Ask(const std::string& method, const std::string& target, const std::string& body = "",
-                                    bool gone = false) {
+  std::unique_ptr<FakeExchange> Ask(const std::string& method, const std::string& target,
+                                    const std::string& body = "", bool gone = false) {
     if (handler_ == nullptr) handler_ = std::make_unique<RestHandler>(&directory_, &pool_, options_);
     auto exchange = std::make_unique<FakeExchange>(method, target, body);
     exchange->gone = gone;
@@ -175,10 +182,14 @@ class RestHandlerTest : public testing::Test {
 };
 
 TEST_F(RestHandlerTest, Predict) {
-  EXPECT_EQ(AskFor("POST", "/v1/models/m:predict", R"({"instances": [1, 2.5]})"), R"(200 {"predictions": [2.0, 5.0]})");
-  EXPECT_EQ(AskFor("POST", "/v1/models/m/versions/3:predict", R"({"inputs": {"x": [[1]]}})"), R"(200 {"outputs": [[2.0]]})");
-  EXPECT_EQ(AskFor("POST", "/v1/models/m/labels/stable:predict?x=1", R"({"inputs": 4})"), R"(200 {"outputs": 8.0})");
-  EXPECT_EQ(Ask("POST", "/v1/models/m:predict", R"({"instances": [1]})")->headers["Content-Type"], "application/json");
+  EXPECT_EQ(AskFor("POST", "/v1/models/m:predict", R"({"instances": [1, 2.5]})"),
+            R"(200 {"predictions": [2.0, 5.0]})");
+  EXPECT_EQ(AskFor("POST", "/v1/models/m/versions/3:predict", R"({"inputs": {"x": [[1]]}})"),
+            R"(200 {"outputs": [[2.0]]})");
+  EXPECT_EQ(AskFor("POST", "/v1/models/m/labels/stable:predict?x=1", R"({"inputs": 4})"),
+            R"(200 {"outputs": 8.0})");
+  EXPECT_EQ(Ask("POST", "/v1/models/m:predict", R"({"instances": [1]})")->headers["Content-Type"],
+            "application/json");
 }
 
 TEST_F(RestHandlerTest, ErrorsAreJson) {
@@ -211,10 +222,12 @@ TEST_F(RestHandlerTest, ErrorsAreJson) {
 }
 
 TEST_F(RestHandlerTest, StatusCodes) {
-  const std::map<int, int> expected = {{1, 499}, {2, 500}, {3, 400}, {4, 504}, {5, 404}, {6, 409}, {7, 403}, {8, 429},
-                                       {9, 400}, {10, 409}, {11, 400}, {12, 501}, {13, 500}, {14, 503}, {15, 500}, {16, 401}};
+  const std::map<int, int> expected = {{1, 499},  {2, 500},  {3, 400},  {4, 504},  {5, 404},  {6, 409},
+                                       {7, 403},  {8, 429},  {9, 400},  {10, 409}, {11, 400}, {12, 501},
+                                       {13, 500}, {14, 503}, {15, 500}, {16, 401}};
   for (const auto& [code, status] : expected) {
-    EXPECT_EQ(AskFor("POST", "/v1/models/m:predict", absl::StrCat(R"({"signature_name": "fails", "inputs": )", code, "}")),
+    EXPECT_EQ(AskFor("POST", "/v1/models/m:predict",
+                     absl::StrCat(R"({"signature_name": "fails", "inputs": )", code, "}")),
               absl::StrCat(status, " {\"error\": \"as you wish\"}"));
   }
 }
@@ -249,20 +262,24 @@ TEST_F(RestHandlerTest, ModelStatus) {
 TEST_F(RestHandlerTest, Metadata) {
   const auto exchange = Ask("GET", "/v1/models/m/metadata");
   EXPECT_EQ(exchange->status, 200);
-  for (const char* part :
-       {"\"version\": \"3\"", "\"name\": \"m\"", "\"serving_default\": {", "\"dtype\": \"DT_FLOAT\"", "\"size\": \"-1\"",
-        "\"unknown_rank\": false", "\"method_name\": \"tensorflow/serving/predict\"", "\"defaults\": {}"}) {
+  for (const char* part : {"\"version\": \"3\"", "\"name\": \"m\"", "\"serving_default\": {",
+                           "\"dtype\": \"DT_FLOAT\"", "\"size\": \"-1\"", "\"unknown_rank\": false",
+                           "\"method_name\": \"tensorflow/serving/predict\"", "\"defaults\": {}"}) {
     EXPECT_THAT(exchange->answer, HasSubstr(part));
   }
 }
 
 TEST_F(RestHandlerTest, ClassifyAndRegress) {
-  EXPECT_EQ(AskFor("POST", "/v1/models/m:classify", R"({"signature_name": "classify", "examples": [{"a": 1}, {"a": 2}]})"),
+  EXPECT_EQ(AskFor("POST", "/v1/models/m:classify",
+                   R"({"signature_name": "classify", "examples": [{"a": 1}, {"a": 2}]})"),
             R"(200 {"results": [[["class0", 0.5]], [["class1", 1.5]]]})");
-  EXPECT_EQ(AskFor("POST", "/v1/models/m:regress", R"({"signature_name": "regress", "examples": [{"a": 1}, {"a": 2}]})"),
+  EXPECT_EQ(AskFor("POST", "/v1/models/m:regress",
+                   R"({"signature_name": "regress", "examples": [{"a": 1}, {"a": 2}]})"),
             R"(200 {"results": [0.5, 1.5]})");
-  EXPECT_EQ(Ask("POST", "/v1/models/m:regress", R"({"signature_name": "regress", "examples": []})")->status, 400);
-  EXPECT_EQ(Ask("POST", "/v1/models/m:regress", R"({"signature_name": "none", "examples": [{}]})")->status, 400);
+  EXPECT_EQ(Ask("POST", "/v1/models/m:regress", R"({"signature_name": "regress", "examples": []})")->status,
+            400);
+  EXPECT_EQ(Ask("POST", "/v1/models/m:regress", R"({"signature_name": "none", "examples": [{}]})")->status,
+            400);
   EXPECT_EQ(Ask("POST", "/v1/models/m:classify", R"({"examples": [{}]})")->status, 400);
 }
 
@@ -332,7 +349,9 @@ TEST_F(RestHandlerTest, TellsTheObserver) {
   ASSERT_EQ(observer.logs.size(), 2);
   const auto& predict = observer.logs[0]->predict_log();
   EXPECT_EQ(predict.request().model_spec().name(), "m");
-  EXPECT_EQ(predict.request().inputs().at("x").float_val_size() + predict.request().inputs().at("x").tensor_content().size(), 4);
+  EXPECT_EQ(predict.request().inputs().at("x").float_val_size() +
+                predict.request().inputs().at("x").tensor_content().size(),
+            4);
   EXPECT_EQ(predict.response().outputs().count("y"), 1);
   EXPECT_EQ(observer.logs[1]->regress_log().response().result().regressions_size(), 1);
 }

@@ -60,10 +60,13 @@ absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
   }
   const absl::Status malformed = absl::InvalidArgumentError(absl::StrCat("Malformed request: ", path));
   absl::string_view rest = path.substr(4);
-  if (absl::EqualsIgnoreCase(rest, "models")) return absl::InvalidArgumentError("Missing model name in request.");
-  if (!absl::EqualsIgnoreCase(NextPiece(&rest), "models") || rest.empty() || rest.back() == '/') return malformed;
+  if (absl::EqualsIgnoreCase(rest, "models"))
+    return absl::InvalidArgumentError("Missing model name in request.");
+  if (!absl::EqualsIgnoreCase(NextPiece(&rest), "models") || rest.empty() || rest.back() == '/')
+    return malformed;
   const std::size_t colon = rest.find(':');
-  const absl::string_view verb = colon == absl::string_view::npos ? absl::string_view() : rest.substr(colon + 1);
+  const absl::string_view verb =
+      colon == absl::string_view::npos ? absl::string_view() : rest.substr(colon + 1);
   rest = rest.substr(0, colon);
   if (colon == absl::string_view::npos) {
     route->call = RestCall::kStatus;
@@ -95,7 +98,8 @@ absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
     if (rest.empty()) return absl::OkStatus();
     word = NextPiece(&rest);
   }
-  if (!absl::EqualsIgnoreCase(word, "metadata") || !rest.empty() || route->call != RestCall::kStatus) return malformed;
+  if (!absl::EqualsIgnoreCase(word, "metadata") || !rest.empty() || route->call != RestCall::kStatus)
+    return malformed;
   route->call = RestCall::kMetadata;
   return absl::OkStatus();
 }

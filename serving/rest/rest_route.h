@@ -17,11 +17,12 @@ struct RestRoute {
   ModelSpec model;
 };
 
-// The path of a request target: without query and origin, percent-decoded. Escapes that are none stay as they are.
+// The path of a request target: without query and origin, percent-decoded. Escapes that are none stay as they
+// are.
 std::string PathOf(absl::string_view target);
 
-// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata], fixed words in any case. NotFound for what
-// lies outside /v1/, InvalidArgument for what lies inside and is none of these.
+// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata], fixed words in any case.
+// NotFound for what lies outside /v1/, InvalidArgument for what lies inside and is none of these.
 absl::Status ParseRoute(absl::string_view path, RestRoute* route);
 
 }  // namespace tfipu::serving

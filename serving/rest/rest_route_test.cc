@@ -41,13 +41,29 @@ TEST(RestRouteTest, Routes) {
 }
 
 TEST(RestRouteTest, RefusesOthers) {
-  for (const char* path :
-       {"/v1/", "/v1/models", "/v1/models/", "/v1/model/m", "/v1/models/m/", "/v1/models/m:", "/v1/models/m:frobnicate",
-        "/v1/models/:predict", "/v1/models/m/versions", "/v1/models/m/versions/:predict", "/v1/models/m/versions/abc:predict",
-        "/v1/models/m/versions/-1", "/v1/models/m/versions/+1", "/v1/models/m/versions/ 1", "/v1/models/m/versions/1x",
-        "/v1/models/m/versions/99999999999999999999", "/v1/models/m/versions/1/labels/l", "/v1/models/m/metadata:predict",
-        "/v1/models/m/metadata/x", "/v1/models/m/other", "/v1/models/m:predict/versions/1", "/v1/models//metadata",
-        "/v1/models/m:predict:predict"}) {
+  for (const char* path : {"/v1/",
+                           "/v1/models",
+                           "/v1/models/",
+                           "/v1/model/m",
+                           "/v1/models/m/",
+                           "/v1/models/m:",
+                           "/v1/models/m:frobnicate",
+                           "/v1/models/:predict",
+                           "/v1/models/m/versions",
+                           "/v1/models/m/versions/:predict",
+                           "/v1/models/m/versions/abc:predict",
+                           "/v1/models/m/versions/-1",
+                           "/v1/models/m/versions/+1",
+                           "/v1/models/m/versions/ 1",
+                           "/v1/models/m/versions/1x",
+                           "/v1/models/m/versions/99999999999999999999",
+                           "/v1/models/m/versions/1/labels/l",
+                           "/v1/models/m/metadata:predict",
+                           "/v1/models/m/metadata/x",
+                           "/v1/models/m/other",
+                           "/v1/models/m:predict/versions/1",
+                           "/v1/models//metadata",
+                           "/v1/models/m:predict:predict"}) {
     RestRoute route;
     EXPECT_EQ(ParseRoute(path, &route).code(), absl::StatusCode::kInvalidArgument) << path;
   }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "serving/rest/json_float_run.h"
 #include "serving/rest/json_number.h"
 #include "tensorflow/core/framework/tensor_shape.h"
 #include "tensorflow/core/framework/types.h"
@@ -34,11 +35,29 @@ bool FailType(JsonReader* reader, DataType dtype) {
   absl::string_view value(start, reader->cursor() - start);
   const bool cut = value.size() > 60;
   reader->set_cursor(start);
-  return reader->Fail(absl::StrCat("JSON Value: ", value.substr(0, 60), cut ? "..." : "", " is not of expected type: ",
-                                   tensorflow::DataTypeString(dtype)));
+  return reader->Fail(absl::StrCat("JSON Value: ", value.substr(0, 60), cut ? "..." : "",
+                                   " is not of expected type: ", tensorflow::DataTypeString(dtype)));
 }
 
-// Reads one element at the cursor. The common forms are tried first; what they do not take is for the reader to judge.
+// The value of a scanned number of `length` characters; false when it is no integer or beyond T's range.
+template <class T>
+bool IntegerValue(const JsonNumber& number, std::ptrdiff_t length, char first, T* value) {
+  if (!number.integer) return false;
+  if (number.negative) {
+    // The smallest value's magnitude is one more than the largest value's, or zero when unsigned.
+    const std::uint64_t limit =
+        std::is_signed_v<T> ? static_cast<std::uint64_t>(std::numeric_limits<T>::max()) + 1 : 0;
+    *value = static_cast<T>(0 - number.digits);
+    return number.exact && number.digits <= limit;
+  }
+  *value = static_cast<T>(number.digits);
+  // Twenty digits may fit an uint64: those that begin with 1 and did not wrap around.
+  const bool known = number.exact || (length == 20 && first == '1' && number.digits >= 10000000000000000000u);
+  return known && number.digits <= static_cast<std::uint64_t>(std::numeric_limits<T>::max());
+}
+
+// Reads one element at the cursor. The common forms are tried first; what they do not take is for the reader
+// to judge.
 template <class T>
 bool ReadElement(JsonReader* reader, DataType dtype, std::string* scratch, T* out) {
   if constexpr (std::is_same_v<T, bool>) {
@@ -65,28 +84,18 @@ bool ReadElement(JsonReader* reader, DataType dtype, std::string* scratch, T* ou
         return true;
       }
       const char c = reader->Peek();
-      if (c != '-' && c != 'N' && c != 'I' && !json_number_internal::IsDigit(c)) return FailType(reader, dtype);
+      if (c != '-' && c != 'N' && c != 'I' && !json_number_internal::IsDigit(c))
+        return FailType(reader, dtype);
       double special;  // NaN, infinities, and the right words for the rest
       if (!reader->ReadNumber(&special, nullptr, nullptr)) return false;
       *out = static_cast<T>(static_cast<Parsed>(special));
       return true;
     } else {
       if (end == nullptr || !number.integer) return FailType(reader, dtype);
-      // Twenty digits may fit an uint64: those that begin with 1 and did not wrap around.
-      bool fits = number.exact || (end - start == 20 && *start == '1' && number.digits >= 10000000000000000000u);
-      if (number.negative) {
-        // The smallest value's magnitude is one more than the largest value's, or zero when unsigned.
-        const std::uint64_t limit =
-            std::is_signed_v<T> ? static_cast<std::uint64_t>(std::numeric_limits<T>::max()) + 1 : 0;
-        fits = number.exact && number.digits <= limit;
-        *out = static_cast<T>(0 - number.digits);
-      } else {
-        fits = fits && number.digits <= static_cast<std::uint64_t>(std::numeric_limits<T>::max());
-        *out = static_cast<T>(number.digits);
-      }
-      if (!fits) {
-        return reader->Fail(absl::StrCat("JSON Value: ", absl::string_view(start, std::min<std::ptrdiff_t>(end - start, 40)),
-                                         " is out of range for type: ", tensorflow::DataTypeString(dtype)));
+      if (!IntegerValue(number, end - start, *start, out)) {
+        return reader->Fail(
+            absl::StrCat("JSON Value: ", absl::string_view(start, std::min<std::ptrdiff_t>(end - start, 40)),
+                         " is out of range for type: ", tensorflow::DataTypeString(dtype)));
       }
       reader->set_cursor(end);
       return true;
@@ -106,6 +115,7 @@ class TypedReader final : public TensorReader {
   static constexpr bool kPlain = !std::is_same_v<T, tstring>;
   static constexpr std::size_t kInline = kPlain ? 256 / sizeof(T) : 4;
 
+  void ReadRun(JsonReader* reader);
   bool Grow(JsonReader* reader);
   bool CloseArray(JsonReader* reader, int depth, std::int64_t count);
 
@@ -120,12 +130,43 @@ class TypedReader final : public TensorReader {
   std::string scratch_;
 };
 
+// Reads numbers of the usual form as long as each is followed by a comma and there is room, and leaves what
+// is next to others.
+template <class T>
+void TypedReader<T>::ReadRun(JsonReader* reader) {
+  const char* p = reader->cursor();
+  const char* const end = reader->end();
+  T* out = data_ + size_;
+  T* const out_end = data_ + capacity_;
+  if constexpr (std::is_same_v<T, float>) {
+    p = ReadFloatRun(reader->begin(), p, end, &out, out_end);
+  } else {
+    while (out != out_end) {
+      JsonNumber number;
+      const char* const number_end = ScanNumber(p, end, &number);
+      if (number_end == nullptr || number_end == end || *number_end != ',') break;
+      if constexpr (std::is_floating_point_v<T>) {
+        if (!NumberValue(p, number_end, number, out)) break;
+      } else {
+        if (!IntegerValue(number, number_end - p, *p, out)) break;
+      }
+      ++out;
+      p = number_end + 1;
+      if (p != end && *p == ' ') ++p;
+    }
+  }
+  size_ = out - data_;
+  reader->set_cursor(p);
+  reader->SkipSpace();
+}
+
 template <class T>
 bool TypedReader<T>::Grow(JsonReader* reader) {
   // Guess the rest from what the elements so far took of the text; each takes two characters at least.
   const std::size_t done = reader->cursor() - start_ + 1;
   const std::size_t left = reader->end() - reader->cursor();
-  const double guess = static_cast<double>(size_) * static_cast<double>(left) / static_cast<double>(done) * 1.02 + 64;
+  const double guess =
+      static_cast<double>(size_) * static_cast<double>(left) / static_cast<double>(done) * 1.02 + 64;
   const std::size_t more = std::max<std::size_t>(size_, static_cast<std::size_t>(guess));
   const std::size_t capacity = size_ + std::min(more, left / 2 + 1);
   Tensor grown(dtype_, TensorShape({static_cast<std::int64_t>(capacity)}));
@@ -152,8 +193,8 @@ bool TypedReader<T>::CloseArray(JsonReader* reader, int depth, std::int64_t coun
     if (count == 0 && rank_ < 0) rank_ = depth;
   }
   if (dim != count || (count == 0 && depth != rank_)) {
-    return reader->Fail(absl::StrCat("Expecting tensor size: ", dim, " but got: ", count,
-                                     " (arrays must be rectangular)"));
+    return reader->Fail(
+        absl::StrCat("Expecting tensor size: ", dim, " but got: ", count, " (arrays must be rectangular)"));
   }
   return true;
 }
@@ -165,27 +206,36 @@ bool TypedReader<T>::Append(JsonReader* reader) {
   std::int64_t counts[TensorShape::MaxDimensions() + 1];
   int depth = 0;
   const int max_depth = std::min(reader->depth_left(), TensorShape::MaxDimensions());
-  const char* const end = reader->end();
   while (true) {
     char c = reader->Peek();
     if (c == '[') {
       if (depth == max_depth) {
         return reader->Fail(absl::StrCat("Arrays lie deeper in each other than the limit of ", max_depth));
       }
-      if (rank_ >= 0 && depth >= rank_) return reader->Fail("Expecting a value but got an array (arrays must be rectangular)");
+      if (rank_ >= 0 && depth >= rank_)
+        return reader->Fail("Expecting a value but got an array (arrays must be rectangular)");
       reader->set_cursor(reader->cursor() + 1);
       counts[depth++] = 0;
       if (reader->Peek() != ']') continue;
     } else {
       if (rank_ < 0) rank_ = depth;
       if (depth != rank_) {
-        return c == '\0' || c == ']' ? reader->Fail("Expected a value")
-                                     : reader->Fail("Expecting an array but got a value (arrays must be rectangular)");
+        return c == '\0' || c == ']'
+                   ? reader->Fail("Expected a value")
+                   : reader->Fail("Expecting an array but got a value (arrays must be rectangular)");
       }
       // The innermost array is read in one go.
       std::int64_t count = 0;
       while (true) {
         if (size_ == capacity_ && !Grow(reader)) return false;
+        if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
+          if (depth > 0) {
+            const std::size_t before = size_;
+            ReadRun(reader);
+            count += size_ - before;
+            if (size_ == capacity_ && !Grow(reader)) return false;
+          }
+        }
         if (!ReadElement<T>(reader, dtype_, &scratch_, data_ + size_)) return false;
         ++size_;
         ++count;
@@ -193,15 +243,9 @@ bool TypedReader<T>::Append(JsonReader* reader) {
           ++appended_;
           return true;
         }
-        const char* p = reader->cursor();
-        if (p == end || *p != ',') {
-          if (reader->Peek() != ',') break;
-          p = reader->cursor();
-        }
-        ++p;
-        if (p != end && *p == ' ') ++p;
-        reader->set_cursor(p);
-        if (p != end && static_cast<unsigned char>(*p) <= ' ') reader->SkipSpace();
+        if (reader->Peek() != ',') break;
+        reader->set_cursor(reader->cursor() + 1);
+        reader->SkipSpace();
       }
       counts[depth - 1] = count;
     }
@@ -235,7 +279,8 @@ absl::Status TypedReader<T>::Finish(bool rows, Tensor* tensor) {
   for (int i = 0; i < rank_; ++i) shape.AddDim(dims_[i]);
   if (data_ == inline_ || capacity_ > size_ + size_ / 2) {
     *tensor = Tensor(dtype_, shape);
-    if (!tensor->IsInitialized() && size_ > 0) return absl::ResourceExhaustedError("Out of memory for the input");
+    if (!tensor->IsInitialized() && size_ > 0)
+      return absl::ResourceExhaustedError("Out of memory for the input");
     T* const data = static_cast<T*>(tensor->data());
     if constexpr (kPlain) {
       if (size_ > 0) std::memcpy(data, data_, size_ * sizeof(T));
@@ -269,7 +314,8 @@ bool ReadBytes(JsonReader* reader, std::string* decoded, absl::string_view* valu
   if (!reader->ReadString(&text)) return false;
   if (!absl::Base64Unescape(text, decoded)) return reader->Fail("Unable to base64 decode");
   if (reader->NextMember(&key)) {
-    return reader->Fail("JSON object not formatted correctly for base64 data, expected {\"b64\": \"...\"} and no more");
+    return reader->Fail(
+        "JSON object not formatted correctly for base64 data, expected {\"b64\": \"...\"} and no more");
   }
   *value = *decoded;
   return reader->ok();
@@ -306,8 +352,8 @@ absl::StatusOr<std::unique_ptr<TensorReader>> TensorReader::Create(DataType dtyp
     case tensorflow::DT_STRING:
       return Make<tstring>(dtype);
     default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("Conversion of JSON Value to type: ", tensorflow::DataTypeString(dtype), " is not supported"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "Conversion of JSON Value to type: ", tensorflow::DataTypeString(dtype), " is not supported"));
   }
 }
 

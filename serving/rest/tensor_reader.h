@@ -15,8 +15,8 @@
 
 namespace tfipu::serving {
 
-// Collects the elements of nested arrays of one type, in order, in the memory that becomes the tensor's. All values that are
-// appended have one shape, that of the first.
+// Collects the elements of nested arrays of one type, in order, in the memory that becomes the tensor's. All
+// values that are appended have one shape, that of the first.
 class TensorReader {
  public:
   // InvalidArgument for types that JSON has no form for.
@@ -28,7 +28,8 @@ class TensorReader {
 
   std::int64_t appended() const { return appended_; }
 
-  // The tensor, of shape [appended, ...] when `rows`, else of the shape of the only value. Ends this object's use.
+  // The tensor, of shape [appended, ...] when `rows`, else of the shape of the only value. Ends this object's
+  // use.
   virtual absl::Status Finish(bool rows, tensorflow::Tensor* tensor) = 0;
 
  protected:
@@ -39,7 +40,8 @@ class TensorReader {
   std::int64_t appended_ = 0;
 };
 
-// The bytes of a JSON string, or of {"b64": "..."}. The view is valid as the reader's strings are, or until `decoded` changes.
+// The bytes of a JSON string, or of {"b64": "..."}. The view is valid as the reader's strings are, or until
+// `decoded` changes.
 bool ReadBytes(JsonReader* reader, std::string* decoded, absl::string_view* value);
 
 }  // namespace tfipu::serving
