@@ -1,6 +1,8 @@
 #include "serving/api/model_info.h"
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "serving/api/model_spec.h"
 
 namespace tfipu::serving {
@@ -25,7 +27,15 @@ absl::Status GetModelMetadata(const ServableDirectory& directory,
   }
   auto servable = directory.Find(ModelSpecFrom(request.model_spec()));
   if (!servable.ok()) return servable.status();
-  (*response->mutable_metadata())["signature_def"].PackFrom(SignatureDefMapOf(**servable));
+  auto& any = (*response->mutable_metadata())["signature_def"];
+  const tensorflow::serving::SignatureDefMap map = SignatureDefMapOf(**servable);
+  any.PackFrom(map);
+  // The same model gives the same bytes: maps are written in the order of their keys.
+  any.clear_value();
+  google::protobuf::io::StringOutputStream stream(any.mutable_value());
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  map.SerializeToCodedStream(&coded);
   FillModelSpec((*servable)->id(), "", response->mutable_model_spec());
   return absl::OkStatus();
 }

@@ -16,6 +16,8 @@
 #include "google/protobuf/wire_format_lite.h"
 #include "serving/api/rpc_methods.h"
 #include "serving/api/slice_stream.h"
+#include "tensorflow_serving/apis/model_service.pb.h"
+#include "tensorflow_serving/apis/prediction_service.pb.h"
 
 namespace tfipu::serving {
 namespace {
@@ -24,6 +26,12 @@ using google::protobuf::DescriptorPool;
 using google::protobuf::FileDescriptor;
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
+
+// Files that define services have no class that anybody uses, and the linker leaves them out unless it is asked for them.
+[[gnu::used]] const void* const kLinkedFiles[] = {
+    &descriptor_table_tensorflow_5fserving_2fapis_2fmodel_5fservice_2eproto,
+    &descriptor_table_tensorflow_5fserving_2fapis_2fprediction_5fservice_2eproto,
+};
 
 // The oneof of a ServerReflectionRequest, by field number.
 enum Ask { kNothing = 0, kFileByName = 3, kFileOfSymbol = 4, kFileOfExtension = 5, kExtensionNumbers = 6, kServices = 7 };

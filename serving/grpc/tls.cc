@@ -69,7 +69,8 @@ int AddAuthorities(SSL_CTX* context, const std::string& pem) {
 
 int ChooseProtocol(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
                    unsigned int in_size, void*) {
-  constexpr unsigned char kHttp2[] = {2, 'h', '2'};
+  // What is chosen outlives this call.
+  static constexpr unsigned char kHttp2[] = {2, 'h', '2'};
   unsigned char* chosen = nullptr;
   if (SSL_select_next_proto(&chosen, out_size, kHttp2, sizeof(kHttp2), in, in_size) != OPENSSL_NPN_NEGOTIATED) {
     return SSL_TLSEXT_ERR_ALERT_FATAL;

@@ -1,0 +1,94 @@
+// Runs the fuzzer's entry over seeds and deterministic mutations of them, with any compiler.
+//   predict_fuzz_test [MUTATIONS]       50000 when not given
+//   predict_fuzz_test --seeds FOLDER    writes the seeds for libFuzzer: predict_fuzz FOLDER
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "serving/api/predict_fuzz.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/framework/tensor.pb.h"
+#include "tensorflow_serving/apis/predict.pb.h"
+
+namespace {
+
+std::vector<std::string> Seeds() {
+  std::vector<std::string> seeds;
+  for (tensorflow::DataType dtype :
+       {tensorflow::DT_FLOAT, tensorflow::DT_DOUBLE, tensorflow::DT_INT32, tensorflow::DT_INT64, tensorflow::DT_STRING,
+        tensorflow::DT_BOOL, tensorflow::DT_HALF, tensorflow::DT_COMPLEX64, tensorflow::DT_UINT8}) {
+    tensorflow::Tensor tensor(dtype, {2, 3});
+    if (dtype == tensorflow::DT_STRING) {
+      tensor.flat<tensorflow::tstring>()(1) = "text";
+    } else {
+      std::fill_n(static_cast<char*>(tensor.data()), tensor.TotalBytes(), '\1');
+    }
+    for (bool content : {false, true}) {
+      tensorflow::serving::PredictRequest request;
+      request.mutable_model_spec()->set_name("model");
+      request.mutable_model_spec()->mutable_version()->set_value(3);
+      request.mutable_model_spec()->set_signature_name("serving_default");
+      request.add_output_filter("y");
+      auto* proto = &(*request.mutable_inputs())["x"];
+      content ? tensor.AsProtoTensorContent(proto) : tensor.AsProtoField(proto);
+      tensor.AsProtoField(&(*request.mutable_inputs())["other"]);
+      seeds.push_back(std::string(1, content ? '\6' : '\xff') + request.SerializeAsString());
+    }
+  }
+  return seeds;
+}
+
+std::string Mutated(std::string input, std::mt19937& random) {
+  const auto place = [&] { return random() % input.size(); };
+  for (int n = 1 + random() % 4; n > 0 && !input.empty(); --n) {
+    switch (random() % 5) {
+      case 0:
+        input[place()] ^= static_cast<char>(1 << (random() % 8));
+        break;
+      case 1:
+        input[place()] = static_cast<char>(random());
+        break;
+      case 2:  // a varint that says a lot
+        input[place()] = '\xff';
+        break;
+      case 3:
+        input.erase(place(), 1 + random() % 8);
+        break;
+      default: {
+        const std::string piece = input.substr(place(), 1 + random() % 32);
+        input.insert(place(), piece);
+      }
+    }
+  }
+  return input;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> seeds = Seeds();
+  if (argc == 3 && std::string(argv[1]) == "--seeds") {
+    for (std::size_t i = 0; i < seeds.size(); ++i) {
+      std::ofstream(std::string(argv[2]) + "/seed" + std::to_string(i), std::ios::binary) << seeds[i];
+    }
+    return 0;
+  }
+  for (const std::string& seed : seeds) {
+    if (!tfipu::serving::ParsePredictFuzzInput(seed)) {
+      std::fprintf(stderr, "a seed is refused\n");
+      return 1;
+    }
+  }
+  std::mt19937 random(1);
+  const int mutations = argc == 2 ? std::atoi(argv[1]) : 50000;
+  int accepted = 0;
+  for (int i = 0; i < mutations; ++i) {
+    accepted += tfipu::serving::ParsePredictFuzzInput(Mutated(seeds[random() % seeds.size()], random));
+  }
+  std::printf("%d of %d mutations are requests\n", accepted, mutations);
+  // Mutations that are all refused, or all accepted, test little.
+  return accepted > mutations / 100 && accepted < mutations ? 0 : 1;
+}
