@@ -123,9 +123,10 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
     }
 
     // Whoever runs kernels in line has given its thread to this step, and has no other that could go on with
-    // it: it waits here, the engine's thread does no more than wake it, and the rest of the graph runs here.
+    // runs the device if that is free, else waits, and the rest of the graph runs here.
     if (context->run_all_kernels_inline()) {
       AnswerLatch latch;
+      call.run_here = true;
       call.done = [&latch](absl::Status status) { latch.Set(std::move(status)); };
       const CallId id = (*engine)->Enqueue(std::move(call));
       if (cancellation != nullptr) cancellation->SetCall(id);

@@ -85,9 +85,7 @@ ExecutableFile::ExecutableFile(const TestingProgram& program)
     : folder_((std::filesystem::temp_directory_path() / "testing_model.XXXXXX").string()) {
   if (mkdtemp(folder_.data()) == nullptr) OrDie(absl::InternalError(absl::StrCat("cannot make ", folder_)));
   path_ = folder_ + "/program.ipu";
-  std::vector<std::string> stages;
-  for (const std::string& text : program.hlo) stages.push_back(ParseHlo(text));
-  OrDie(Compile(program.header, stages, path_));
+  OrDie(Compile(program.header, program.hlo, path_));
 }
 
 ExecutableFile::~ExecutableFile() { std::filesystem::remove_all(folder_); }

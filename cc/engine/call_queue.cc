@@ -27,6 +27,7 @@ PendingCall* CallQueue::Front() {
 
 void CallQueue::Forget(PendingCall* call) {
   call->queued = false;
+  if (call->left_queue != nullptr) *call->left_queue = true;
   --size_;
   rows_ -= call->rows - call->entered;
 }

@@ -26,7 +26,8 @@ struct PendingCall {
   std::int64_t entered = 0;  // rows that a step took
   int parts_inside = 0;      // parts inside devices
   bool queued = false;
-  absl::Status status;  // the first failure of any part
+  bool* left_queue = nullptr;  // set when the call leaves the queue
+  absl::Status status;         // the first failure of any part
 };
 
 // First in, first out, those of high priority before all others. A call stays at the front until all its rows

@@ -21,6 +21,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// How long a caller that runs a device stays for the calls of others when its own is answered.
+constexpr std::chrono::microseconds kHelpTime{20};
+
 std::uint64_t Microseconds(Clock::duration duration) {
   const auto count = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
   return count > 0 ? static_cast<std::uint64_t>(count) : 0;
@@ -81,6 +84,10 @@ void Tell(Answers& answers) {
 
 // Shared by the engine and its threads, so that neither needs the other to live.
 //
+// A device that holds no steps back and carries no values is run step by step: by whoever has work for it and
+// finds it free, a thread of the engine or the caller's own. Any other device is run by a thread of its own
+// without a break.
+//
 // One lock, mutex_, guards the queue, all calls' counters, and which step is where. Nothing blocks or calls
 // out while it is held. A call's buffers and a step's contents belong to whoever holds the step: the
 // replica's thread while it is put together, then the device, then the thread in StepDone().
@@ -90,7 +97,8 @@ class Core : public std::enable_shared_from_this<Core> {
       : options_(std::move(options)),
         program_(std::move(program)),
         layout_(std::move(layout)),
-        hold_(static_cast<int>(program_->executable().header().hold())) {
+        hold_(static_cast<int>(program_->executable().header().hold())),
+        step_by_step_(hold_ == 0 && program_->executable().header().carried().empty()) {
     const ExecutableHeader& header = program_->executable().header();
     timeout_ = options_.timeout.value_or(absl::Microseconds(header.timeout_us()));
     max_wait_ = options_.max_wait.value_or(absl::Microseconds(header.max_wait_us()));
@@ -106,7 +114,7 @@ class Core : public std::enable_shared_from_this<Core> {
   EngineStatistics Statistics();
 
  private:
-  // A device, the thread that runs it, and the steps it works on.
+  // A device and the steps it works on.
   struct Replica final : public StepSource {
     explicit Replica(Core* core) : core(core) {}
     Step* NextStep() override { return core->NextStep(*this); }
@@ -123,19 +131,37 @@ class Core : public std::enable_shared_from_this<Core> {
     int dummies_since_real = 0;
     bool flushing = false;     // stalled: dummies enter without waiting again
     bool interrupted = false;  // the device wants to return from Run()
+    bool told_to_end = false;
+    // Of devices that are run step by step:
+    std::uint64_t steps_in_run = 0;
+    const bool* caller_left = nullptr;  // the call of the caller that runs the device has left the queue
+    SteadyTime caller_left_at;
+    SteadyTime last_entered;
   };
 
   // All below need mutex_ unless they say otherwise.
 
   // Not holding mutex_.
   absl::Status StartThread(std::string name, std::function<void()> body);
-  void RunReplica(Replica& replica);
+  void RunWithoutBreak(Replica& replica);
+  void RunStepByStep();
+  // Runs the device in the thread of a caller until its call has left the queue. Ends with the replica free
+  // again.
+  void RunForCaller(Replica& replica, PendingCall* call, const bool& left);
+  // Runs the device until it is told to end. False when the engine has ended.
+  bool RunDevice(Replica& replica);
   void AnswerExpired();
   Step* NextStep(Replica& replica);
   void StepDone(Replica& replica, EngineStep* step);
   void RunEnded();
   void Interrupt(Replica& replica);
 
+  // When a step can be made of what is queued. The queue is not empty.
+  SteadyTime ReadyAt();
+  // Whether a caller that runs the device has done enough: its own call, and what others brought that is
+  // short.
+  bool CallerIsDone(Replica& replica, SteadyTime now);
+  void SetFree(Replica& replica);
   // Takes rows off the queue into the step until it is full or the queue is empty.
   void Fill(EngineStep& step, SteadyTime now, Answers& answers);
   // A step of the replica, counted as inside its device.
@@ -154,6 +180,7 @@ class Core : public std::enable_shared_from_this<Core> {
   const std::shared_ptr<Program> program_;
   const FeedLayout layout_;
   const int hold_;
+  const bool step_by_step_;
   absl::Duration timeout_;
   absl::Duration max_wait_;
   std::vector<std::unique_ptr<Replica>> replicas_;
@@ -162,6 +189,8 @@ class Core : public std::enable_shared_from_this<Core> {
   std::condition_variable work_;       // calls came, or the end
   std::condition_variable deadlines_;  // an earlier deadline came, or the end
   std::condition_variable joined_;     // all threads ended
+  std::condition_variable all_free_;   // no device runs any more
+  std::vector<Replica*> free_;         // devices that are run step by step and nobody runs now
   CallQueue queue_;
   CallId last_id_ = 0;
   int idle_ = 0;  // threads that wait for work_
@@ -205,10 +234,17 @@ absl::Status Core::Start(absl::Span<const ConstBuffer> startup_inputs) {
     TFIPU_ASSIGN_OR_RETURN(replica->device, program_->CreateDevice(startup_inputs));
     replicas_.push_back(std::move(replica));
   }
+  if (step_by_step_) {
+    for (const std::unique_ptr<Replica>& replica : replicas_) free_.push_back(replica.get());
+  }
   for (int i = 0; i < count; ++i) {
-    Replica* replica = replicas_[i].get();
-    TFIPU_RETURN_IF_ERROR(
-        StartThread(absl::StrCat("ipu_engine/", i), [this, replica] { RunReplica(*replica); }));
+    TFIPU_RETURN_IF_ERROR(StartThread(absl::StrCat("ipu_engine/", i), [this, replica = replicas_[i].get()] {
+      if (step_by_step_) {
+        RunStepByStep();
+      } else {
+        RunWithoutBreak(*replica);
+      }
+    }));
   }
   return absl::OkStatus();
 }
@@ -245,6 +281,9 @@ CallId Core::Enqueue(Call call) {
   const bool has_deadline = pending->deadline != SteadyTime::max();
 
   CallId id = 0;
+  Replica* mine = nullptr;  // run here
+  PendingCall* queued = nullptr;
+  bool left = false;
   bool wake = false;
   bool watch = false;
   bool earlier = false;
@@ -267,15 +306,23 @@ CallId Core::Enqueue(Call call) {
     } else {
       id = ++last_id_;
       pending->id = id;
-      // While threads wait for a step's worth of rows, only the call that completes one is news to them.
       const std::int64_t before = queue_.rows();
-      wake = idle_ > 0 && (before == 0 || before / layout_.batch != (before + rows) / layout_.batch);
       if (has_deadline) {
         watch = !std::exchange(watching_deadlines_, true);
         earlier = pending->deadline < next_deadline_;
         if (earlier) next_deadline_ = pending->deadline;
       }
-      queue_.Push(pending.release());
+      queued = pending.release();
+      queue_.Push(queued);
+      if (queued->call.run_here && !free_.empty() && ReadyAt() <= queued->enqueued) {
+        mine = free_.back();
+        free_.pop_back();
+        queued->left_queue = &left;
+      } else {
+        // While threads wait for a step's worth of rows, only the call that completes one is news to them.
+        wake = idle_ > 0 && (!step_by_step_ || !free_.empty()) &&
+               (before == 0 || before / layout_.batch != (before + rows) / layout_.batch);
+      }
     }
   }
   if (wake) work_.notify_one();
@@ -286,7 +333,46 @@ CallId Core::Enqueue(Call call) {
     deadlines_.notify_one();
   }
   if (!status.ok()) pending->call.done(std::move(status));
+  if (mine != nullptr) RunForCaller(*mine, queued, left);
   return id;
+}
+
+void Core::RunForCaller(Replica& replica, PendingCall* call, const bool& left) {
+  // The answer of the call may drop the engine.
+  const std::shared_ptr<Core> self = shared_from_this();
+  const Core* const outer = std::exchange(this_threads_core, this);
+  replica.caller_left = &left;
+  replica.caller_left_at = SteadyTime::max();
+  RunDevice(replica);
+  replica.caller_left = nullptr;
+  bool wake;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    // Rows that wait for company stay in the queue.
+    if (!left) call->left_queue = nullptr;
+    SetFree(replica);
+    wake = idle_ > 0 && !queue_.empty();
+  }
+  if (wake) work_.notify_one();
+  this_threads_core = outer;
+}
+
+void Core::SetFree(Replica& replica) {
+  free_.push_back(&replica);
+  if (stopping_ && free_.size() == replicas_.size()) all_free_.notify_all();
+}
+
+SteadyTime Core::ReadyAt() {
+  if (max_wait_ <= absl::ZeroDuration() || queue_.rows() >= layout_.batch) return SteadyTime::min();
+  return After(queue_.Oldest(), max_wait_);
+}
+
+bool Core::CallerIsDone(Replica& replica, SteadyTime now) {
+  if (replica.caller_left == nullptr || !*replica.caller_left) return false;
+  if (replica.caller_left_at == SteadyTime::max()) replica.caller_left_at = now;
+  // Waking a thread for the others would take as long.
+  const Clock::duration step_time = now - replica.last_entered;
+  return now - replica.caller_left_at + step_time > kHelpTime;
 }
 
 bool Core::Cancel(CallId id) {
@@ -330,6 +416,10 @@ void Core::Stop() {
   // A device that is running still, as this is its thread, is destroyed with the last reference to this
   // object.
   if (!from_own_thread) {
+    if (step_by_step_) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      all_free_.wait(lock, [this] { return free_.size() == replicas_.size(); });
+    }
     for (std::unique_ptr<Replica>& replica : replicas_) replica->device.reset();
   }
   {
@@ -353,52 +443,83 @@ EngineStatistics Core::Statistics() {
   return statistics;
 }
 
-void Core::RunReplica(Replica& replica) {
-  while (true) {
-    std::optional<DeviceFailure> failure = replica.device->Run(replica);
-    Answers answers;
-    bool reset = false;
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (!failure.has_value() && !Ended()) {
-        failure = {DeviceFailure::Kind::kUnknown, "", "the device ended its program without being told to"};
-      }
-      const absl::Status status = failure.has_value() ? StatusOf(*failure, name()) : StoppedError();
-      for (std::unique_ptr<EngineStep>& step : replica.inside) {
-        for (const StepPart& part : step->parts()) LeaveStep(part, status, answers);
-        replica.free.push_back(std::move(step));
-      }
-      replica.inside.clear();
-      replica.real_inside = 0;
-      replica.dummies_since_real = 0;
-      replica.flushing = false;
-      replica.interrupted = false;
-      if (failure.has_value()) {
-        FailQueue(status, answers);
-        reset = Recoverable(*failure) && !Ended();
-        if (!Recoverable(*failure) && failure_.ok()) failure_ = status;
-      }
-    }
-    if (!reset) work_.notify_all();
-    Tell(answers);
-    if (!reset) return;
-    absl::Status status = replica.device->Reset();
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      ++counts_.resets;
-      if (!status.ok()) {
-        if (failure_.ok()) {
-          failure_ = absl::InternalError(absl::StrCat("The device of engine '", name(),
-                                                      "' could not be reset: ", status.message(),
-                                                      ". Every later call fails. Load the model again."));
-        }
-        FailQueue(failure_, answers);
-      }
-    }
-    if (!status.ok()) work_.notify_all();
-    Tell(answers);
-    if (!status.ok()) return;
+void Core::RunWithoutBreak(Replica& replica) {
+  while (RunDevice(replica)) {
   }
+}
+
+void Core::RunStepByStep() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!Ended()) {
+    SteadyTime wake_up = SteadyTime::max();
+    if (!queue_.empty() && !free_.empty()) {
+      wake_up = ReadyAt();
+      if (wake_up <= Clock::now()) {
+        Replica* replica = free_.back();
+        free_.pop_back();
+        lock.unlock();
+        RunDevice(*replica);
+        lock.lock();
+        SetFree(*replica);
+        continue;
+      }
+    }
+    ++idle_;
+    if (wake_up == SteadyTime::max()) {
+      work_.wait(lock);
+    } else {
+      work_.wait_until(lock, wake_up);
+    }
+    --idle_;
+  }
+}
+
+bool Core::RunDevice(Replica& replica) {
+  std::optional<DeviceFailure> failure = replica.device->Run(replica);
+  Answers answers;
+  bool goes_on;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!failure.has_value() && !replica.told_to_end) {
+      failure = {DeviceFailure::Kind::kUnknown, "", "the device ended its program without being told to"};
+    }
+    const absl::Status status = failure.has_value() ? StatusOf(*failure, name()) : StoppedError();
+    for (std::unique_ptr<EngineStep>& step : replica.inside) {
+      for (const StepPart& part : step->parts()) LeaveStep(part, status, answers);
+      replica.free.push_back(std::move(step));
+    }
+    replica.inside.clear();
+    replica.real_inside = 0;
+    replica.dummies_since_real = 0;
+    replica.flushing = false;
+    replica.interrupted = false;
+    replica.told_to_end = false;
+    if (failure.has_value()) {
+      FailQueue(status, answers);
+      if (!Recoverable(*failure) && failure_.ok()) failure_ = status;
+    }
+    goes_on = !Ended();
+  }
+  if (!goes_on) work_.notify_all();
+  Tell(answers);
+  if (!goes_on || !failure.has_value()) return goes_on;
+  const absl::Status reset = replica.device->Reset();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ++counts_.resets;
+    if (!reset.ok()) {
+      if (failure_.ok()) {
+        failure_ = absl::InternalError(absl::StrCat("The device of engine '", name(),
+                                                    "' could not be reset: ", reset.message(),
+                                                    ". Every later call fails. Load the model again."));
+      }
+      FailQueue(failure_, answers);
+    }
+    goes_on = !Ended();
+  }
+  if (!goes_on) work_.notify_all();
+  Tell(answers);
+  return goes_on;
 }
 
 void Core::AnswerExpired() {
@@ -443,10 +564,8 @@ Step* Core::NextStep(Replica& replica) {
     const SteadyTime stalled_at = After(now, timeout_);
     while (!Ended() && !replica.interrupted) {
       SteadyTime wake_up = SteadyTime::max();
-      if (!queue_.empty()) {
-        SteadyTime ready = SteadyTime::min();
-        if (max_wait_ > absl::ZeroDuration() && queue_.rows() < layout_.batch)
-          ready = After(queue_.Oldest(), max_wait_);
+      if (!queue_.empty() && !CallerIsDone(replica, now)) {
+        const SteadyTime ready = ReadyAt();
         if (ready <= now) {
           step = NewStep(replica);
           Fill(*step, now, answers);
@@ -454,7 +573,7 @@ Step* Core::NextStep(Replica& replica) {
             ++replica.real_inside;
             replica.dummies_since_real = 0;
             replica.flushing = false;
-            wake_another = idle_ > 0 && !queue_.empty();
+            wake_another = idle_ > 0 && !queue_.empty() && (!step_by_step_ || !free_.empty());
             break;
           }
           replica.free.push_back(std::move(replica.inside.back()));
@@ -464,6 +583,7 @@ Step* Core::NextStep(Replica& replica) {
         }
         wake_up = ready;
       }
+      if (step_by_step_) break;  // the device is free while there is nothing to do
       // The device gives up its last real step when `hold` others have entered behind it.
       if (replica.real_inside > 0 && replica.dummies_since_real < hold_) {
         if (replica.flushing || stalled_at <= now) {
@@ -492,7 +612,12 @@ Step* Core::NextStep(Replica& replica) {
       --idle_;
       now = Clock::now();
     }
-    if (step != nullptr) step->entered = now;
+    if (step != nullptr) {
+      step->entered = now;
+      replica.last_entered = now;
+    } else {
+      replica.told_to_end = true;
+    }
   }
   if (wake_another) work_.notify_one();
   if (step != nullptr) {
@@ -552,6 +677,10 @@ void Core::StepDone(Replica& replica, EngineStep* step) {
       counts_.rows += step->rows();
       counts_.padded_rows += layout_.batch - step->rows();
       for (const StepPart& part : step->parts()) LeaveStep(part, absl::OkStatus(), answers);
+      if (step_by_step_ && ++replica.steps_in_run == executable().header().iterations()) {
+        replica.steps_in_run = 0;
+        ++counts_.runs;
+      }
     }
     replica.free.push_back(std::move(replica.inside.front()));
     replica.inside.pop_front();
@@ -563,6 +692,7 @@ void Core::StepDone(Replica& replica, EngineStep* step) {
 }
 
 void Core::RunEnded() {
+  if (step_by_step_) return;  // whose steps are counted over all runs of the device
   std::lock_guard<std::mutex> lock(mutex_);
   ++counts_.runs;
 }

@@ -43,6 +43,9 @@ struct Call {
   std::int64_t rows = 0;                // row batching only: leading dimension of every feed, >= 0
   absl::Time deadline = absl::InfiniteFuture();
   Priority priority = Priority::kNormal;
+  // For a caller that waits for the answer anyway: its thread may run the device if that is free, so that no
+  // thread need be woken, twice, for a short step. Enqueue() then returns after the answer.
+  bool run_here = false;
   // Called exactly once, from a thread of the engine or from inside Enqueue(). Must not block for long.
   std::function<void(absl::Status)> done;
 };

@@ -77,6 +77,7 @@ void RunCase(std::uint64_t seed) {
         Call call = calls[t].back()->Make();
         if (own.OneIn(5)) call.deadline = absl::Now() + absl::Microseconds(own.Between(-10, 300));
         if (own.OneIn(4)) call.priority = Priority::kHigh;
+        call.run_here = own.OneIn(2);
         const CallId id = (*engine)->Enqueue(std::move(call));
         if (own.OneIn(6)) (*engine)->Cancel(id - own.Between(0, 2));
         if (own.OneIn(4)) calls[t].back()->Await().IgnoreError();

@@ -480,6 +480,90 @@ TEST_F(EngineTest, OneCallIsSplitOverReplicas) {
   EXPECT_TRUE(call.right());
 }
 
+TEST_F(EngineTest, CallerRunsAFreeDeviceItself) {
+  auto engine = Start({.batch = 2, .row_batching = true});
+  TestCall call(5, 1);
+  Call made = call.Make();
+  made.run_here = true;
+  std::thread::id answered_in;
+  made.done = [&, done = std::move(made.done)](absl::Status status) {
+    answered_in = std::this_thread::get_id();
+    done(std::move(status));
+  };
+  engine->Enqueue(std::move(made));
+  EXPECT_EQ(call.answers(), 1);
+  EXPECT_EQ(call.Await(), absl::OkStatus());
+  EXPECT_TRUE(call.right());
+  EXPECT_EQ(answered_in, std::this_thread::get_id());
+}
+
+TEST_F(EngineTest, CallThatFindsTheDeviceTakenIsRunByTheEngine) {
+  script_->CloseGate();
+  auto engine = Start({});
+  TestCall first(1, 1), second(1, 2);
+  std::thread caller([&] {
+    Call made = first.Make();
+    made.run_here = true;
+    engine->Enqueue(std::move(made));
+  });
+  script_->AwaitEntered(1);
+  Call made = second.Make();
+  made.run_here = true;
+  engine->Enqueue(std::move(made));
+  EXPECT_EQ(second.answers(), 0);
+  script_->OpenGate();
+  EXPECT_EQ(second.Await(), absl::OkStatus());
+  caller.join();
+  EXPECT_TRUE(first.right() && second.right());
+}
+
+// The rows that are left over wait for company when the caller's thread has run the full batch.
+TEST_F(EngineTest, CallerDoesNotStayForRowsThatWait) {
+  auto engine = Start({.batch = 2, .row_batching = true}, {.max_wait = absl::Hours(1)});
+  TestCall call(3, 1), company(1, 2);
+  Call made = call.Make();
+  made.run_here = true;
+  engine->Enqueue(std::move(made));
+  EXPECT_EQ(call.answers(), 0);
+  made = company.Make();
+  made.run_here = true;
+  engine->Enqueue(std::move(made));
+  EXPECT_EQ(call.Await(), absl::OkStatus());
+  EXPECT_EQ(company.Await(), absl::OkStatus());
+  EXPECT_TRUE(call.right() && company.right());
+}
+
+TEST_F(EngineTest, MayBeDroppedWhileACallerRunsItsDevice) {
+  auto engine = Start({.replicas = 2});
+  TestCall call(1, 1);
+  Call made = call.Make();
+  made.run_here = true;
+  Engine* raw = engine.get();
+  made.done = [&, done = std::move(made.done)](absl::Status status) {
+    engine.reset();
+    done(std::move(status));
+  };
+  raw->Enqueue(std::move(made));
+  EXPECT_EQ(call.Await(), absl::OkStatus());
+  EXPECT_EQ(script_->destroyed(), 2);
+}
+
+// A device that carries values, or holds steps back, is the engine's alone.
+TEST_F(EngineTest, CallerDoesNotRunADeviceThatHoldsSteps) {
+  auto engine = Start({.hold = 1}, {.timeout = absl::Microseconds(100)});
+  TestCall call(1, 1);
+  Call made = call.Make();
+  made.run_here = true;
+  std::thread::id answered_in;
+  made.done = [&, done = std::move(made.done)](absl::Status status) {
+    answered_in = std::this_thread::get_id();
+    done(std::move(status));
+  };
+  engine->Enqueue(std::move(made));
+  EXPECT_EQ(call.Await(), absl::OkStatus());
+  EXPECT_NE(answered_in, std::this_thread::get_id());
+}
+
 TEST_F(EngineTest, StartChecksStartUpInputs) {
   auto program = FakeProgramOf(script_, FakeExecutable({.startup_inputs = 1}));
   absl::StatusOr<std::shared_ptr<Engine>> none = Engine::Start({"E"}, program, {});
