@@ -19,7 +19,7 @@ class EngineHandle:
     def holds(self) -> bool:
         """False once released."""
     def release(self) -> None:
-        """Lets go of the engine, which ends if nobody else holds it; waits for its threads then. Idempotent."""
+        """Lets go of the engine, which ends if nobody else holds it; waits for its end then. Idempotent."""
 
 def compile(
     header_json: str,
@@ -32,18 +32,18 @@ def compile(
     """Compiles HLO modules ahead of time and writes an executable file.
 
     Args:
-      header_json: An ExecutableHeader (cc/executable/executable.proto) in proto3 JSON, without what the compiler fills
-        in (cc/compiler/compiler.h).
+      header_json: An ExecutableHeader (cc/executable/executable.proto) in proto3 JSON, without what the compiler
+        fills in (cc/compiler/compiler.h).
       stage_hlo: A serialised xla.HloModuleProto for each stage of the header.
       path: Where the file goes; it appears there whole or not at all.
       weight_threshold: Constants of at least so many bytes leave the code and become weights.
-      progress: Called in this thread with what is being done and the share done so far, from 0 to 1. An exception
-        that it raises is raised here, after compiling.
+      progress: Called in this thread with what is being done and the share done so far, from 0 to 1. An
+        exception that it raises is raised here, after compiling.
       initial_values: Bytes of the constants that carried values start as (CompileOptions::initial_values).
 
     Raises:
-      StatusError: The header or the HLO is not valid, an operation cannot be compiled, or a stage needs more memory
-        than its IPU has.
+      StatusError: The header or the HLO is not valid, an operation cannot be compiled, or a stage needs more
+        memory than its IPU has.
     """
 
 def inspect(path: str) -> str:
@@ -60,21 +60,25 @@ def check_compatibility(path: str) -> None:
     """Raises StatusError, which names the first difference, if the executable cannot run in this process."""
 
 def runtime_identity() -> str:
-    """What runs in this process, in JSON: {"build": Build, "target": Target, "architectures": [...]}; the messages are
-    those of cc/executable/executable.proto."""
+    """What runs in this process, in JSON: {"build": Build, "target": Target, "architectures": [...]}; the
+    messages are those of cc/executable/executable.proto."""
 
 def keep_engine(name: str) -> EngineHandle:
     """Keeps the running engine of that name. Raises StatusError when none runs."""
 
 def stop_engine(name: str) -> None:
-    """Stops the engine of that name, whoever holds it; what waits fails with Cancelled. Raises StatusError when none runs."""
+    """Stops the engine of that name, whoever holds it; what waits fails with Cancelled.
+
+    Raises:
+      StatusError: None runs.
+    """
 
 def engine_names() -> list[str]:
     """Names of the running engines, sorted."""
 
 def engine_statistics(name: str) -> dict[str, Any]:
-    """Counters of a running engine as in cc/engine/statistics.h. A histogram is a dict with count, sum, mean, p50, p90,
-    p99 and max; times are in microseconds. Raises StatusError when none runs."""
+    """Counters of a running engine as in cc/engine/statistics.h. A histogram is a dict with count, sum, mean, p50,
+    p90, p99 and max; times are in microseconds. Raises StatusError when none runs."""
 
 class LoadProgram:
     """An executable, loaded on the emulator to be put under load.
@@ -108,12 +112,13 @@ class LoadProgram:
           rate: Calls per second that arrive at random, whether or not earlier ones were answered.
           rows: Rows of each call of a program with row batching; 0: its batch.
           timeout_us, max_wait_us: -1: the executable's own. replicas: 0: the executable's own.
-          progress: Called with the share of the time that is over. What it raises ends the load and is raised here.
+          progress: Called with the share of the time that is over. What it raises ends the load and is raised
+            here.
 
         Returns:
-          calls and failed (of those due after the warm-up), failure (the first one's text, or ""), seconds; mean, p50, p90,
-          p99, p999 and max of the latency in microseconds, from when a call was due; steps, dummy_steps, rows and
-          padded_rows of the engine.
+          calls and failed (of those due after the warm-up), failure (the first one's text, or ""), seconds; mean,
+          p50, p90, p99, p999 and max of the latency in microseconds, from when a call was due; steps, dummy_steps,
+          rows and padded_rows of the engine.
 
         Raises:
           StatusError: Options that make no sense.

@@ -17,8 +17,8 @@ def _load() -> tuple[ModuleType, ModuleType]:
     spec = importlib.util.find_spec("tensorflow_ipu._native")
     if spec is None or spec.origin is None:
         raise ImportError(
-            "tensorflow_ipu was installed without its native module `_native`. Install the package from a wheel, or "
-            "build it with `pip install .` in its source folder."
+            "tensorflow_ipu was installed without its native module `_native`. Install the package from a "
+            "wheel, or build it with `pip install .` in its source folder."
         )
     # The op library first: TensorFlow learns of the ops while it loads the file, which happens once.
     loaded_ops = tf.load_op_library(spec.origin)
