@@ -32,8 +32,8 @@ def compile(
     """Compiles HLO modules ahead of time and writes an executable file.
 
     Args:
-      header_json: An ExecutableHeader (cc/executable/executable.proto) in proto3 JSON, without what the compiler
-        fills in (cc/compiler/compiler.h).
+      header_json: An ExecutableHeader (cc/executable/executable.proto) in proto3 JSON, without what the
+        compiler fills in (cc/compiler/compiler.h).
       stage_hlo: A serialised xla.HloModuleProto for each stage of the header.
       path: Where the file goes; it appears there whole or not at all.
       weight_threshold: Constants of at least so many bytes leave the code and become weights.
@@ -77,8 +77,8 @@ def engine_names() -> list[str]:
     """Names of the running engines, sorted."""
 
 def engine_statistics(name: str) -> dict[str, Any]:
-    """Counters of a running engine as in cc/engine/statistics.h. A histogram is a dict with count, sum, mean, p50,
-    p90, p99 and max; times are in microseconds. Raises StatusError when none runs."""
+    """Counters of a running engine as in cc/engine/statistics.h. A histogram is a dict with count, sum, mean,
+    p50, p90, p99 and max; times are in microseconds. Raises StatusError when none runs."""
 
 class LoadProgram:
     """An executable, loaded on the emulator to be put under load.
@@ -116,9 +116,9 @@ class LoadProgram:
             here.
 
         Returns:
-          calls and failed (of those due after the warm-up), failure (the first one's text, or ""), seconds; mean,
-          p50, p90, p99, p999 and max of the latency in microseconds, from when a call was due; steps, dummy_steps,
-          rows and padded_rows of the engine.
+          calls and failed (of those due after the warm-up), failure (the first one's text, or ""), seconds;
+          mean, p50, p90, p99, p999 and max of the latency in microseconds, from when a call was due; steps,
+          dummy_steps, rows and padded_rows of the engine.
 
         Raises:
           StatusError: Options that make no sense.
