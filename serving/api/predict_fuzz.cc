@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -12,8 +13,10 @@
 namespace tfipu::serving {
 namespace {
 
-void Demand(bool promise) {
-  if (!promise) std::abort();
+void Demand(bool promise, const char* what) {
+  if (promise) return;
+  std::fprintf(stderr, "broken: %s\n", what);
+  std::abort();
 }
 
 absl::Status Parse(absl::string_view bytes, std::size_t slice, PredictCall* call) {
@@ -25,13 +28,13 @@ absl::Status Parse(absl::string_view bytes, std::size_t slice, PredictCall* call
 }
 
 void DemandSame(const tensorflow::Tensor& a, const tensorflow::Tensor& b) {
-  Demand(a.dtype() == b.dtype() && a.shape() == b.shape());
+  Demand(a.dtype() == b.dtype() && a.shape() == b.shape(), "types and shapes agree");
   if (a.dtype() != tensorflow::DT_STRING) {
-    Demand(a.tensor_data() == b.tensor_data());
+    Demand(a.tensor_data() == b.tensor_data(), "values agree");
     return;
   }
   for (std::int64_t i = 0; i < a.NumElements(); ++i) {
-    Demand(a.flat<tensorflow::tstring>()(i) == b.flat<tensorflow::tstring>()(i));
+    Demand(a.flat<tensorflow::tstring>()(i) == b.flat<tensorflow::tstring>()(i), "strings agree");
   }
 }
 
@@ -54,7 +57,8 @@ void Reply(const PredictCall& call) {
     std::string bytes(size, '\0');
     reply.Write(bytes.data());
     tensorflow::serving::PredictResponse response;
-    Demand(response.ParseFromString(bytes) && response.outputs_size() == static_cast<int>(outputs.size()));
+    Demand(response.ParseFromString(bytes) && response.outputs_size() == static_cast<int>(outputs.size()),
+           "the reply is a PredictResponse");
   }
 }
 
@@ -66,15 +70,17 @@ bool ParsePredictFuzzInput(absl::string_view input) {
   input.remove_prefix(1);
   PredictCall whole, cut;
   const absl::Status status = Parse(input, std::max<std::size_t>(input.size(), 1), &whole);
-  Demand(Parse(input, slice, &cut).ok() == status.ok());
+  Demand(Parse(input, slice, &cut).ok() == status.ok(), "both parses succeed or fail");
   if (!status.ok()) {
-    Demand(status.code() == absl::StatusCode::kInvalidArgument && !status.message().empty());
+    Demand(status.code() == absl::StatusCode::kInvalidArgument && !status.message().empty(),
+           "errors are InvalidArgument with a text");
     return false;
   }
   Demand(whole.model.name == cut.model.name && whole.output_filter == cut.output_filter &&
-         whole.inputs.size() == cut.inputs.size());
+         whole.inputs.size() == cut.inputs.size(),
+         "calls agree");
   for (std::size_t i = 0; i < whole.inputs.size(); ++i) {
-    Demand(whole.inputs[i].first == cut.inputs[i].first);
+    Demand(whole.inputs[i].first == cut.inputs[i].first, "names agree");
     DemandSame(whole.inputs[i].second, cut.inputs[i].second);
   }
   Reply(whole);

@@ -224,6 +224,7 @@ class TensorReader {
       Tensor made(dtype_, shape);
       input_->ReadVarintSizeAsInt(&length);
       if (!input_->ReadRaw(made.data(), length)) return Malformed("a tensor's values");
+      if (dtype_ == tensorflow::DT_BOOL) NormalizeBools(&made);
       *tensor = std::move(made);
       *done = true;
       return absl::OkStatus();
@@ -490,7 +491,7 @@ std::uint8_t* WriteBytes(int field, absl::string_view bytes, std::uint8_t* out) 
 }
 
 // How a type's elements are written.
-enum class Encoding { kRaw, kVarint, kStrings, kByProtobuf };
+enum class Encoding { kRaw, kBools, kVarint, kStrings, kByProtobuf };
 struct Layout {
   Encoding encoding;
   int field;
@@ -511,7 +512,7 @@ Layout LayoutOf(DataType dtype, bool tensor_content) {
     case tensorflow::DT_COMPLEX128:
       return {Encoding::kRaw, TensorProto::kDcomplexValFieldNumber};
     case tensorflow::DT_BOOL:
-      return {Encoding::kRaw, TensorProto::kBoolValFieldNumber};
+      return {Encoding::kBools, TensorProto::kBoolValFieldNumber};
     case tensorflow::DT_INT32:
       return {Encoding::kVarint, TensorProto::kIntValFieldNumber};
     case tensorflow::DT_INT64:
@@ -620,6 +621,13 @@ void PredictReply::Write(void* bytes) const {
         ForEachVarint(tensor,
                       [&out](std::uint64_t value) { out = CodedOutputStream::WriteVarint64ToArray(value, out); });
         break;
+      case Encoding::kBools: {
+        // A kernel may have left any byte there; on the wire it would be the beginning of a varint.
+        const auto* bytes = static_cast<const std::uint8_t*>(tensor.data());
+        out = WriteHead(layout.field, sizes.data, out);
+        for (std::size_t k = 0; k < sizes.data; ++k) *out++ = bytes[k] != 0;
+        break;
+      }
       case Encoding::kStrings: {
         auto flat = tensor.flat<tensorflow::tstring>();
         for (std::int64_t k = 0; k < flat.size(); ++k) out = WriteBytes(layout.field, flat(k), out);

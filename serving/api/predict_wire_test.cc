@@ -112,6 +112,18 @@ TEST(ParsePredictRequest, RepeatsTheLastOfTooFewValues) {
   EXPECT_EQ(got->flat<tensorflow::tstring>()(2), "one");
 }
 
+TEST(ParsePredictRequest, MakesBoolsOfAnyBytes) {
+  TensorProto proto;
+  proto.mutable_tensor_shape()->add_dim()->set_size(3);
+  proto.set_dtype(tensorflow::DT_BOOL);
+  proto.set_tensor_content(std::string("\x00\x81\x02", 3));
+  for (std::size_t slice : {std::size_t{1}, std::size_t{100}}) {
+    auto got = ParseTensor(proto, slice);
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ(got->tensor_data(), std::string("\0\1\1", 3));
+  }
+}
+
 TEST(ParsePredictRequest, TakesFieldsInAnyOrder) {
   TensorProto values, rest;
   values.set_tensor_content(std::string("\0\0\x80\x3f\0\0\0\x40", 8));

@@ -78,6 +78,11 @@ absl::Status ShapeFromProto(const tensorflow::TensorShapeProto& proto, tensorflo
   return tensorflow::TensorShape::BuildTensorShape(proto, shape);
 }
 
+void NormalizeBools(tensorflow::Tensor* tensor) {
+  auto* bytes = static_cast<std::uint8_t*>(tensor->data());
+  for (std::size_t i = 0; i < tensor->TotalBytes(); ++i) bytes[i] = bytes[i] != 0;
+}
+
 absl::StatusOr<tensorflow::Tensor> TensorFromProto(const tensorflow::TensorProto& proto,
                                                    std::size_t max_expanded_bytes) {
   const DataType dtype = proto.dtype();
@@ -117,6 +122,7 @@ absl::StatusOr<tensorflow::Tensor> TensorFromProto(const tensorflow::TensorProto
                                                    tensorflow::DataTypeString(dtype), " and shape ",
                                                    shape.DebugString()));
   }
+  if (dtype == tensorflow::DT_BOOL && content > 0) NormalizeBools(&tensor);
   return tensor;
 }
 
