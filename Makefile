@@ -60,7 +60,7 @@ mkdir -p $(BUILD)
 @echo "building and installing (the first time takes some minutes; log in $(BUILD)/install.log)"
 @CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(BIN)/python -m pip install -v --no-build-isolation --no-deps \
 	-Cbuild-dir=$(BUILD) -Ccmake.build-type=Release $(1) . 2>&1 | tee $(BUILD)/install.log | \
-	sed -un 's/^ *\[\([0-9]*\/[0-9]*\)\] .*/  built \1/p' | awk 'NR % 10 == 0 { print; fflush() }' \
+	sed -un 's/^ *\[\([0-9]*[05]\/[0-9]*\)\] .*/  built \1/p' \
 	|| { tail -n 100 $(BUILD)/install.log; exit 1; }
 endef
 
