@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -202,8 +204,9 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
       const ConstBuffer bytes = BytesOf(*output);
       call.outfeeds.emplace_back(const_cast<std::byte*>(bytes.data()), bytes.size());
     }
+    if (context->deadline().has_value()) call.deadline = *context->deadline();
     if (const CallContext* caller = CurrentCallContext()) {
-      call.deadline = caller->deadline;
+      call.deadline = std::min(call.deadline, caller->deadline);
       call.priority = caller->priority;
     }
     return absl::OkStatus();

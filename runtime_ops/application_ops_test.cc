@@ -8,6 +8,7 @@
 #include "cc/engine/call_context.h"
 #include "cc/engine/engine_manager.h"
 #include "runtime_ops/testing_model.h"
+#include "tensorflow/core/framework/function.pb.h"
 #include "tensorflow/core/framework/node_def_util.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -199,6 +200,21 @@ TEST_P(ApplicationOpsTest, SlowPostprocessingDoesNotHoldUpTheDevice) {
   blocked.join();
 }
 
+// The call waits for company that never comes, until the time of its step is over.
+TEST_P(ApplicationOpsTest, TensorFlowCancelsAWaitingCall) {
+  TestingProgram program = DoublingProgram(4, 4, true);
+  program.header.set_max_wait_us(absl::ToInt64Microseconds(absl::Hours(1)));
+  const ExecutableFile file(program);
+  TestingSession session(CallGraph(file.path(), "limited"), in_line(), "call:0", "", 50);
+  TestingSession keeper(CallGraph(file.path(), "limited"), in_line());
+  ASSERT_TRUE(keeper.Run(Filled({4, 4}, 1)).ok());
+  EXPECT_FALSE(session.Run(Filled({1, 4}, 1)).ok());
+  const EngineStatistics statistics = (*EngineManager::Global().Find({"", "limited"}))->Statistics();
+  // With no thread of its own the session leaves its time limit to the engine.
+  EXPECT_EQ(statistics.cancelled + statistics.expired, 1);
+  EXPECT_EQ(statistics.queued, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, ApplicationOpsTest, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "Callers" : "Pool"; });
 
@@ -206,6 +222,47 @@ TEST(CallContextTest, DeadlineReachesTheEngine) {
   const ExecutableFile file(DoublingProgram(4));
   TestingSession session(CallGraph(file.path(), "deadline"), true);
   ASSERT_TRUE(session.Run(Filled({1, 4}, 1)).ok());
+  CallContext context;
+  context.deadline = absl::Now() - absl::Seconds(1);
+  const ScopedCallContext scope(&context);
+  EXPECT_EQ(session.Run(Filled({1, 4}, 1)).status().code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+// In a SavedModel the ops lie inside a function. They still run in the caller's thread, and know their model.
+TEST(CallContextTest, ReachesOpsInsideFunctions) {
+  const ExecutableFile file(DoublingProgram(4));
+  tensorflow::GraphDef graph = CallGraph(file.path(), "inside");
+  tensorflow::FunctionDef body;
+  body.mutable_signature()->set_name("body");
+  body.mutable_signature()->set_is_stateful(true);
+  auto* x = body.mutable_signature()->add_input_arg();
+  x->set_name("x");
+  x->set_type(tensorflow::DT_FLOAT);
+  auto* y = body.mutable_signature()->add_output_arg();
+  y->set_name("y");
+  y->set_type(tensorflow::DT_FLOAT);
+  (*body.mutable_ret())["y"] = "call:outfeeds:0";
+  for (tensorflow::NodeDef node : graph.node()) {
+    if (node.name() == "x") continue;
+    if (node.name() == "runtime") node.set_input(0, "filename:output:0");
+    if (node.name() == "call") node.set_input(1, "runtime:anchor:0");
+    *body.add_node_def() = std::move(node);
+  }
+  graph.clear_node();
+  *graph.add_node() = Placeholder("x", tensorflow::DT_FLOAT);
+  tensorflow::NodeDef call = Node("outer", "StatefulPartitionedCall", {"x"});
+  const std::vector<tensorflow::DataType> one_float{tensorflow::DT_FLOAT};
+  tensorflow::AddNodeAttr("Tin", one_float, &call);
+  tensorflow::AddNodeAttr("Tout", one_float, &call);
+  (*call.mutable_attr())["f"].mutable_func()->set_name("body");
+  *graph.add_node() = call;
+  *graph.mutable_library()->add_function() = body;
+
+  TestingSession session(graph, true, "outer:0", "model");
+  const absl::StatusOr<Tensor> result = session.Run(Filled({1, 4}, 3));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(Values(*result), std::vector<float>(4, 6));
+  EXPECT_TRUE(EngineManager::Global().Find({"model/1", "inside"}).ok());
   CallContext context;
   context.deadline = absl::Now() - absl::Seconds(1);
   const ScopedCallContext scope(&context);

@@ -139,7 +139,7 @@ tensorflow::GraphDef CallGraph(const std::string& path, const std::string& engin
 }
 
 TestingSession::TestingSession(const tensorflow::GraphDef& graph, bool in_line, const std::string& fetch,
-                               const std::string& model_name) {
+                               const std::string& model_name, int timeout_ms) {
   tensorflow::SessionOptions options;
   options.config.mutable_graph_options()->mutable_rewrite_options()->set_disable_meta_optimizer(true);
   if (!model_name.empty()) {
@@ -152,6 +152,7 @@ TestingSession::TestingSession(const tensorflow::GraphDef& graph, bool in_line, 
   callable.add_feed("x");
   callable.add_fetch(fetch);
   if (in_line) callable.mutable_run_options()->set_inter_op_thread_pool(-1);
+  callable.mutable_run_options()->set_timeout_in_ms(timeout_ms);
   OrDie(session_->MakeCallable(callable, &callable_));
 }
 

@@ -48,7 +48,7 @@ tensorflow::GraphDef CallGraph(const std::string& path, const std::string& engin
 class TestingSession {
  public:
   TestingSession(const tensorflow::GraphDef& graph, bool in_line, const std::string& fetch = "call:0",
-                 const std::string& model_name = "");
+                 const std::string& model_name = "", int timeout_ms = 0);
   ~TestingSession();
 
   absl::StatusOr<tensorflow::Tensor> Run(const tensorflow::Tensor& x);
