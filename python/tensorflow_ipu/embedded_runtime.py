@@ -85,7 +85,7 @@ def embedded_runtime_start(
         _checked_input(position, value, spec)
         for position, (value, spec) in enumerate(zip(ordered, signature.startup_inputs, strict=True))
     ]
-    start = engines.start_engine if tf.executing_eagerly() else ops.application_runtime
+    start = engines.start_lasting_engine if tf.executing_eagerly() else ops.application_runtime
     anchor = start(
         inputs=tensors,
         filename=path,

@@ -1,7 +1,7 @@
 """Engines that are started outside of a graph: by eager code, and by an export for the function it returns.
 
-In a graph the kernel that starts an engine keeps it. Eager TensorFlow caches the kernels of ops for as long as it
-likes; here an engine's life is in our hands.
+In a graph the kernel that starts an engine keeps it. Eager TensorFlow caches the kernels of ops for as long
+as it likes; here an engine's life is in our hands.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from tensorflow_ipu.errors import native_error, plain_error
 _kept: dict[str, Any] = {}
 
 
-def start_engine(inputs: Sequence[tf.Tensor], filename: str, engine_name: str, timeout_us: int) -> tf.Tensor:
-    """Starts an engine, or attaches to the one of that name, which then runs until it is stopped or taken.
+def start_engine(
+    inputs: Sequence[tf.Tensor], filename: str, engine_name: str, timeout_us: int
+) -> tuple[tf.Tensor, Any]:
+    """Starts an engine, or attaches to the one of that name.
 
     Returns:
-      The anchor that calls depend on, an int32 scalar.
+      The anchor that calls depend on, an int32 scalar; and what keeps the engine: it stops when the last of
+      those that keep it is gone.
 
     Raises:
       tf.errors.OpError: as the op ApplicationRuntime.
@@ -37,15 +40,19 @@ def start_engine(inputs: Sequence[tf.Tensor], filename: str, engine_name: str, t
 
     try:
         anchor = start(*inputs)
+        return anchor, native.keep_engine(engine_name)
     except tf.errors.OpError as error:
         raise plain_error(error) from None
-    _kept[engine_name] = native.keep_engine(engine_name)
+    except native.StatusError as error:  # stopped by somebody else meanwhile
+        raise native_error(error) from None
+
+
+def start_lasting_engine(
+    inputs: Sequence[tf.Tensor], filename: str, engine_name: str, timeout_us: int
+) -> tf.Tensor:
+    """As start_engine(), for an engine that runs until it is stopped. Returns the anchor."""
+    anchor, _kept[engine_name] = start_engine(inputs, filename, engine_name, timeout_us)
     return anchor
-
-
-def take_engine(engine_name: str) -> Any:
-    """What keeps the engine that start_engine() has started: it stops when the last of these is gone."""
-    return _kept.pop(engine_name)
 
 
 def stop_engine(engine_name: str) -> None:

@@ -200,8 +200,7 @@ def engine_name(program_name: str, executable: str) -> str:
 def runtime_function(program: ServedProgram, executable: str) -> Any:
     """A tf.function that runs the executable in this process. Its engine is started now and lives as long as
     it."""
-    engines.start_engine([], executable, program.engine_name, program.timeout_us)
-    engine = engines.take_engine(program.engine_name)
+    _, engine = engines.start_engine([], executable, program.engine_name, program.timeout_us)
 
     @tf.function(input_signature=list(program.inputs), autograph=False)
     def run(*inputs: tf.Tensor) -> Any:
