@@ -3,10 +3,11 @@
     python benchmarks/serve_compare.py --load=build/benchmarks/grpc_load OURS [THEIRS]
 
 OURS and THEIRS are `tensorflow_model_server` binaries; with one of them it only measures. The models are
-half-plus-two (`hpt`, one element a row) and a 784-512-512-10 network (`mlp`). gRPC is driven by `grpc_load`, with
-tensor_content, and REST by wrk. Both run on the same machine as the server, so the figure to compare is requests
-per CPU-second of the server. Every run is done for each server directly after another, `--repeat` times, and the
-best counts. A cell is: requests per second, p50/p99 in microseconds [requests per server CPU-second].
+half-plus-two (`hpt`, one element a row) and a 784-512-512-10 network (`mlp`). gRPC is driven by `grpc_load`,
+with tensor_content, and REST by wrk. Both run on the same machine as the server, so the figure to compare is
+requests per CPU-second of the server. Every run is done for each server directly after another, `--repeat`
+times, and the best counts. A cell is: requests per second, p50/p99 in microseconds [requests per server
+CPU-second].
 """
 
 from __future__ import annotations

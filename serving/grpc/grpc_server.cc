@@ -270,6 +270,7 @@ bool GrpcServer::Impl::Start(GrpcServerOptions options, std::vector<RpcMethod> m
     *error = "A gRPC server needs a TCP port or a Unix socket to listen on";
     return false;
   }
+  for (auto& loop : loops_) context_.loops.push_back(&loop->loop);
   for (auto& listener : listeners_) loops_[0]->loop.Watch(listener->fd, EPOLLIN, listener.get());
   for (auto& loop : loops_) {
     Tick(loop.get());

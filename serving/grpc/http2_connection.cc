@@ -20,6 +20,8 @@ constexpr int kInvalidArgument = 3, kDeadlineExceeded = 4, kResourceExhausted = 
 constexpr std::size_t kMaxOut = 512 << 10;
 // How long replies may wait for further calls of the same read to be run.
 constexpr IoLoop::TimePoint kFlushAfter = 100;
+// Methods that take longer are worth the two hand-offs to another thread and back, when others wait behind them.
+constexpr IoLoop::TimePoint kWorthSharing = 30;
 
 nghttp2_nv Header(std::string_view name, std::string_view value, std::uint8_t flags) {
   return {reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
@@ -494,17 +496,20 @@ void Http2Connection::Detach(GrpcCall* call) {
 void Http2Connection::RunReady() {
   if (running_ready_) return;
   running_ready_ = true;
-  last_flush_ = ready_.size() > 1 ? IoLoop::Now() : 0;
+  IoLoop::TimePoint now = last_flush_ = ready_.size() > 1 ? IoLoop::Now() : 0;
   for (std::size_t i = 0; i < ready_.size(); ++i) {
     GrpcCall* call = ready_[i];
     call->ready = false;
+    bool ran_here = false;
     if (call->connection == nullptr) {
       delete call;
     } else if (!call->ending) {
-      Dispatch(call);
+      ran_here = Dispatch(call, i + 1 < ready_.size());
     }
     if (i + 1 < ready_.size()) {
-      const IoLoop::TimePoint now = IoLoop::Now();
+      const IoLoop::TimePoint before = now;
+      now = IoLoop::Now();
+      if (ran_here && before != 0) method_time_ += (now - before - method_time_) / 8;
       if (now - last_flush_ < kFlushAfter) continue;
       last_flush_ = now;
       if (!Flush()) {
@@ -520,22 +525,37 @@ void Http2Connection::RunReady() {
   running_ready_ = false;
 }
 
-void Http2Connection::Dispatch(GrpcCall* call) {
+bool Http2Connection::Dispatch(GrpcCall* call, bool more_waiting) {
   const std::size_t calls = context_->calls.fetch_add(1, std::memory_order_relaxed);
   if (context_->settings.max_calls != 0 && calls >= context_->settings.max_calls) {
     context_->calls.fetch_sub(1, std::memory_order_relaxed);
-    return Refuse(call, kResourceExhausted,
-                  "The server already has " + std::to_string(context_->settings.max_calls) + " calls in flight");
+    Refuse(call, kResourceExhausted,
+           "The server already has " + std::to_string(context_->settings.max_calls) + " calls in flight");
+    return false;
   }
   call->request_bytes = std::move(call->messages.front());
   call->messages.erase(call->messages.begin());
   call->request_slices.assign(1, Slice{call->request_bytes.data.get(), call->request_bytes.size});
   call->with_method = true;
-  call->method->rpc.handle(call);
+  IoLoop* elsewhere = nullptr;
+  if (more_waiting && method_time_ > kWorthSharing) {
+    for (IoLoop* other : context_->loops) {
+      if (other != loop_ && other->ClaimIdle()) {
+        elsewhere = other;
+        break;
+      }
+    }
+  }
+  if (elsewhere != nullptr) {
+    elsewhere->Post([call] { call->method->rpc.handle(call); });
+  } else {
+    call->method->rpc.handle(call);
+  }
   if (call->with_method && call->deadline != INT64_MAX) {
     call->deadline_timer = loop_->AddTimer(IoLoop::Now() + std::max<std::int64_t>(call->deadline - UnixMicros(), 0),
                                            [this, call] { OnDeadline(call); });
   }
+  return elsewhere == nullptr;
 }
 
 void Http2Connection::OnDeadline(GrpcCall* call) {

@@ -50,6 +50,7 @@ struct ConnectionContext {
   Http2Settings settings;
   std::map<std::string, Method, std::less<>> methods;
   Health health;
+  std::vector<IoLoop*> loops;
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_option* options = nullptr;
   std::atomic<std::size_t> calls{0};  // given to methods and not finished
@@ -106,8 +107,8 @@ class Http2Connection final : public SocketWatcher {
   void SendError(GrpcCall* call, int code, const std::string& message);
   // Puts a message of the call's on its way; not for the last one of a unary call.
   void PushReply(GrpcCall* call, Bytes message);
-  // Gives the call's next complete message to its method.
-  void Dispatch(GrpcCall* call);
+  // Gives the call's next complete message to its method, on this thread or another loop's. Whether it was this.
+  bool Dispatch(GrpcCall* call, bool more_waiting);
   void RunReady();
   void StartWatch(GrpcCall* call);
   void OnDeadline(GrpcCall* call);
@@ -140,6 +141,8 @@ class Http2Connection final : public SocketWatcher {
   std::vector<GrpcCall*> ready_;
   bool running_ready_ = false;
   IoLoop::TimePoint last_flush_ = 0;
+  // How long methods have lately taken on this thread, in microseconds; measured while several calls wait.
+  IoLoop::TimePoint method_time_ = 0;
 
   const IoLoop::TimePoint created_;
   IoLoop::TimePoint last_read_;

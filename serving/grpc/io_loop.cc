@@ -80,7 +80,10 @@ void IoLoop::Run() {
   constexpr int kEvents = 64;
   epoll_event events[kEvents];
   while (!stopped_) {
-    const int ready = epoll_wait(epoll_, events, kEvents, RunTimers());
+    const int timeout = RunTimers();
+    idle_.store(true, std::memory_order_relaxed);
+    const int ready = epoll_wait(epoll_, events, kEvents, timeout);
+    idle_.store(false, std::memory_order_relaxed);
     bool woken = false;
     fetched_.clear();
     for (int i = 0; i < ready; ++i) {

@@ -2,6 +2,7 @@
 #ifndef SERVING_GRPC_IO_LOOP_H_
 #define SERVING_GRPC_IO_LOOP_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -43,6 +44,9 @@ class IoLoop {
   void Post(std::function<void()> task);
   bool InThread() const { return running_here_ == this; }
 
+  // Whether the thread waits for something to do, and nobody else has asked since. From any thread.
+  bool ClaimIdle() { return idle_.load(std::memory_order_relaxed) && idle_.exchange(false); }
+
   bool Watch(int fd, std::uint32_t events, SocketWatcher* watcher);
   void Rewatch(int fd, std::uint32_t events, SocketWatcher* watcher);
   // A watcher may be deleted after this; events that were fetched already are not delivered.
@@ -72,6 +76,8 @@ class IoLoop {
   bool stopped_ = false;  // only on the thread
   Timers timers_;
   std::vector<SocketWatcher*> fetched_;
+
+  std::atomic<bool> idle_{false};
 
   std::mutex mutex_;
   std::vector<std::function<void()>> tasks_;
