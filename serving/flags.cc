@@ -185,7 +185,7 @@ std::size_t Distance(absl::string_view a, absl::string_view b) {
 
 std::string Suggestion(absl::string_view name) {
   absl::string_view best;
-  std::size_t distance = name.size() / 3 + 1;
+  std::size_t distance = name.size() * 2 / 5 + 2;
   for (const Group& group : Groups()) {
     for (const Flag& flag : group.flags) {
       const std::size_t other = Distance(name, flag.name);

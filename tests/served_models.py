@@ -30,27 +30,34 @@ def write_adder(base: Path, version: int, addend: float) -> Path:
     return _save(base, version, module, {"serving_default": module.serve})
 
 
-def write_gate(base: Path, version: int, gate: Path) -> Path:
-    """A version of a model whose calls wait until somebody opens the named pipe `gate` to write."""
+class Gate:
+    """A version of a model whose calls wait inside it until released, and then return their input."""
 
-    class Gate(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            # The name depends on the input, and the output on what is read: TensorFlow must neither fold the
-            # reading into the graph nor drop it.
-            nothing = tf.strings.substr(tf.strings.as_string(tf.reduce_sum(x)), 0, 0)
-            read = tf.io.read_file(tf.strings.join([str(gate), nothing]))
-            return {"y": x + tf.cast(tf.minimum(tf.strings.length(read), 0), tf.float32)}
+    def __init__(self, base: Path, version: int) -> None:
+        base.mkdir(parents=True, exist_ok=True)
+        # To write to a pipe is to wait until somebody reads it.
+        self._entered, self._left = base / f"entered-{version}", base / f"left-{version}"
+        os.mkfifo(self._entered)
+        os.mkfifo(self._left)
+        entered, left = str(self._entered), str(self._left)
 
-    module = Gate()
-    os.mkfifo(gate)
-    return _save(base, version, module, {"serving_default": module.serve})
+        class Model(tf.Module):
+            @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+            def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+                with tf.control_dependencies([tf.io.write_file(entered, "entered")]):
+                    with tf.control_dependencies([tf.io.write_file(left, "left")]):
+                        return {"y": tf.identity(x)}
 
+        module = Model()
+        _save(base, version, module, {"serving_default": module.serve})
 
-def open_gate(gate: Path) -> None:
-    """Lets one waiting call of a gate go on, and waits for it if there is none."""
-    with open(gate, "w") as pipe:
-        pipe.write("open")
+    def wait_for_call(self) -> None:
+        """Returns when a call is inside."""
+        self._entered.read_text()
+
+    def release_call(self) -> None:
+        """Lets it go on."""
+        self._left.read_text()
 
 
 def write_batch_size(base: Path, version: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 from model_server import ModelServer, channel, server_binary
-from served_models import open_gate, predict, request, states, wait_until, write_adder, write_gate
+from served_models import Gate, predict, request, states, wait_until, write_adder
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
@@ -94,6 +95,7 @@ def test_ports_chosen_by_the_system_are_written_to_a_file(adder: Path, tmp_path:
         ],
         stderr=subprocess.PIPE,
         text=True,
+        env={name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"},
     )
     try:
         wait_until(ports.exists, "the port file")
@@ -137,51 +139,78 @@ def test_starts_without_a_model_and_serves_it_when_it_comes(tmp_path: Path) -> N
 
 
 def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    write_gate(tmp_path / "model", 1, gate)
-    server = ModelServer(f"--model_base_path={tmp_path / 'model'}", "--model_name=gate")
+    gate = Gate(tmp_path, 1)
+    server = ModelServer(f"--model_base_path={tmp_path}", "--model_name=gate")
     answers: list[tuple[int, object]] = []
     call = threading.Thread(target=lambda: answers.append(predict(server.rest, "gate", [1.5])))
     call.start()
-    # The pipe can be written to only when the call is inside the model.
-    with open(gate, "w") as pipe:
-        server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: request(f"{server.rest}/v1/models/gate")[0] == 0, "refused connections")
-        assert server.process.poll() is None
-        assert answers == []
-        pipe.write("open")
+    gate.wait_for_call()
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: request(f"{server.rest}/v1/models/gate")[0] == 0, "refused connections")
+    assert server.process.poll() is None
+    assert answers == []
+    gate.release_call()
     call.join(60)
     assert answers == [(200, {"predictions": [1.5]})]
     assert server.stop() == 0
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    write_gate(tmp_path / "model", 1, gate)
-    server = ModelServer(f"--model_base_path={tmp_path / 'model'}", "--model_name=gate")
+    gate = Gate(tmp_path, 1)
+    server = ModelServer(f"--model_base_path={tmp_path}", "--model_name=gate")
     answers: list[tuple[int, object]] = []
     call = threading.Thread(target=lambda: answers.append(predict(server.rest, "gate", [1.5])))
     call.start()
-    with open(gate, "w"):
-        server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "finishing running requests" in server.log(), "the first signal")
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(60) == 128 + signal.SIGTERM
+    gate.wait_for_call()
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "finishing running requests" in server.log(), "the first signal")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 128 + signal.SIGTERM
     call.join(60)
     assert answers == [(0, None)]
 
 
-def test_requests_that_take_too_long_are_dropped_at_the_end_of_the_grace_time(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    write_gate(tmp_path / "model", 1, gate)
-    server = ModelServer(
-        f"--model_base_path={tmp_path / 'model'}", "--model_name=gate", "--rest_api_timeout_in_ms=1000"
+def test_a_slow_model_holds_up_nobody(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate", 1)
+    write_adder(tmp_path / "adder", 1, 1.0)
+    config = tmp_path / "models.config"
+    config.write_text(
+        "model_config_list {"
+        f' config {{ name: "gate" base_path: "{tmp_path / "gate"}" }}'
+        f' config {{ name: "adder" base_path: "{tmp_path / "adder"}" }} }}'
     )
-    status, answer = predict(server.rest, "gate", [1.0])
+    with ModelServer(f"--model_config_file={config}") as server:
+        answers: list[tuple[int, object]] = []
+        calls = [
+            threading.Thread(target=lambda: answers.append(predict(server.rest, "gate", [1.5])))
+            for _ in range(32)
+        ]
+        for call in calls:
+            call.start()
+        gate.wait_for_call()
+        assert predict(server.rest, "adder", [1.0]) == (200, {"predictions": [2.0]})
+        assert states(server.rest, "gate") == {1: ("AVAILABLE", "")}
+        assert request(f"{server.rest}/v1/models/gate/metadata")[0] == 200
+        assert health(server) == SERVING
+        for number in range(32):
+            if number > 0:
+                gate.wait_for_call()
+            gate.release_call()
+        for call in calls:
+            call.join(60)
+        assert answers == [(200, {"predictions": [1.5]})] * 32
+
+
+def test_a_call_above_the_timeout_is_answered_without_waiting_for_the_model(tmp_path: Path) -> None:
+    gate = Gate(tmp_path, 1)
+    with ModelServer(
+        f"--model_base_path={tmp_path}", "--model_name=gate", "--rest_api_timeout_in_ms=500"
+    ) as server:
+        status, answer = predict(server.rest, "gate", [1.0])
+        gate.wait_for_call()
+        gate.release_call()
     assert status == 504
     assert "error" in answer
-    open_gate(gate)
-    assert server.stop() == 0
 
 
 def test_listens_while_loading_when_told_to(tmp_path: Path) -> None:

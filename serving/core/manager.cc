@@ -53,7 +53,6 @@ struct Manager::Snapshot {
 };
 
 struct Manager::Aftermath {
-  std::vector<ServableState> states;
   // Let go after the snapshot without them is published, so that Find() never ends in a gap.
   std::vector<std::shared_ptr<const Servable>> dropped;
 };
@@ -109,7 +108,7 @@ Manager::Labels Manager::GetLabels(absl::string_view name) const {
 bool Manager::WaitUntilSettled(const std::vector<std::string>& models, absl::Time deadline) const {
   absl::MutexLock lock(&mutex_);
   while (true) {
-    bool settled = true;
+    bool settled = untold_.empty() && !telling_;
     for (const std::string& name : models) {
       const auto model = models_.find(name);
       if (model == models_.end()) continue;
@@ -125,6 +124,7 @@ bool Manager::WaitUntilSettled(const std::vector<std::string>& models, absl::Tim
 void Manager::WaitUntilTried() const {
   absl::MutexLock lock(&mutex_);
   const auto tried = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!untold_.empty() || telling_) return false;
     for (const auto& [name, model] : models_) {
       for (const auto& version : model.versions) {
         if (version->wanted && version->stage < ServableStage::kAvailable && !version->waits_for_retry) return false;
@@ -158,9 +158,7 @@ void Manager::Stop() {
     changed_.SignalAll();
   }
   aftermath.dropped.clear();
-  if (options_.on_change) {
-    for (const ServableState& state : aftermath.states) options_.on_change(state);
-  }
+  Tell();
   loads_->Stop();
   {
     absl::MutexLock lock(&mutex_);
@@ -175,6 +173,7 @@ void Manager::Stop() {
     while (live()) changed_.Wait(&mutex_);
   }
   unloads_->Stop();
+  Tell();
 }
 
 void Manager::Change(absl::string_view name, const std::function<void(Model&, Aftermath&)>& change) {
@@ -190,8 +189,24 @@ void Manager::Change(absl::string_view name, const std::function<void(Model&, Af
     changed_.SignalAll();
   }
   aftermath.dropped.clear();
-  if (options_.on_change) {
-    for (const ServableState& state : aftermath.states) options_.on_change(state);
+  Tell();
+}
+
+void Manager::Tell() {
+  absl::MutexLock tell_lock(&tell_mutex_);
+  while (true) {
+    std::vector<ServableState> states;
+    {
+      absl::MutexLock lock(&mutex_);
+      states.swap(untold_);
+      telling_ = !states.empty();
+      if (!telling_) {
+        changed_.SignalAll();
+        return;
+      }
+    }
+    if (!options_.on_change) continue;
+    for (const ServableState& state : states) options_.on_change(state);
   }
 }
 
@@ -199,7 +214,7 @@ void Manager::SetStage(Version& version, ServableStage stage, absl::Status statu
   version.stage = stage;
   version.status = std::move(status);
   version.waits_for_retry = false;
-  aftermath.states.push_back({version.source.id, stage, version.status});
+  untold_.push_back({version.source.id, stage, version.status});
 }
 
 void Manager::Advance(const std::string& name, Model& model, Aftermath& aftermath) {

@@ -39,8 +39,8 @@ struct ManagerOptions {
   };
   Transition transition = Transition::kPreserveAvailability;
 
-  // Told of every change of state after it happened, from any thread and without a lock held. Two changes of one
-  // version may be told out of order when they follow each other at once.
+  // Told of every change of state after it happened, in order, from any thread, one call at a time. May ask the manager,
+  // must not change it.
   std::function<void(const ServableState&)> on_change;
 };
 
@@ -83,11 +83,12 @@ class Manager : public ServableDirectory {
   // As they were set last.
   Labels GetLabels(absl::string_view model) const;
 
-  // Waits until every wanted version of the models is available or has ended, and says whether that was before the
-  // deadline.
+  // Waits until every wanted version of the models is available or has ended, and that has been told; says whether that
+  // was before the deadline.
   bool WaitUntilSettled(const std::vector<std::string>& models, absl::Time deadline) const;
 
-  // Waits until every wanted version was tried: it is available, has ended, or waits for another attempt.
+  // Waits until every wanted version was tried: it is available, has ended, or waits for another attempt, and that has
+  // been told.
   void WaitUntilTried() const;
 
   // Whether this version is available.
@@ -117,6 +118,7 @@ class Manager : public ServableDirectory {
   void Forget(Model& model) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   
+  void Tell();
   void Load(const std::shared_ptr<Version>& version);
   void Unload(const std::shared_ptr<Version>& version, const Servable* servable);
   // Runs `change` under the lock, lets the model advance, publishes, and tells of it.
@@ -131,6 +133,9 @@ class Manager : public ServableDirectory {
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, Model, std::less<>> models_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> ended_models_ ABSL_GUARDED_BY(mutex_);
+  std::vector<ServableState> untold_ ABSL_GUARDED_BY(mutex_);
+  bool telling_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Mutex tell_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   bool trim_pending_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<const Snapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
   // Unique among all snapshots of the process.

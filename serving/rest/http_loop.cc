@@ -203,6 +203,8 @@ void HttpLoop::TakeMessages() {
           // handed.
           Accept();
           if (!accept_paused_) epoll_ctl(epoll_, EPOLL_CTL_DEL, listener_, nullptr);
+          // The kernel would go on to accept connections that nobody serves.
+          shutdown(listener_, SHUT_RDWR);
           listener_ = -1;
           for (std::size_t i = 1; i < server_->loops.size(); ++i) server_->loops[i]->PostDrain();
         }
