@@ -1,14 +1,17 @@
-// Loads a gRPC server with one unary call over and over, and prints how fast it answers and what that costs it.
+// Loads a gRPC server with one unary call over and over, and prints how fast it answers and what that costs
+// it.
 //
 //   grpc_load --port=8500 --request=predict.bin [--path=/tensorflow.serving.PredictionService/Predict]
 //             [--host=127.0.0.1] [--connections=1] [--in_flight=1] [--seconds=2] [--pid=SERVER]
 //
-// The request file holds the serialised request message. `in_flight` calls in all are spread over the connections. With --pid
-// the server's CPU time is read from /proc. Prints one line of JSON: requests, errors, requests per second, latencies in
-// microseconds, and with --pid the server's CPU microseconds per request and requests per CPU-second.
+// The request file holds the serialised request message. `in_flight` calls in all are spread over the
+// connections. With --pid the server's CPU time is read from /proc. Prints one line of JSON: requests,
+// errors, requests per second, latencies in microseconds, and with --pid the server's CPU microseconds per
+// request and requests per CPU-second.
 //
-// It speaks HTTP/2 by itself, in one thread and with nothing decoded that need not be, to cost far less than the server under
-// load on the same machine. Frames are what a gRPC library sends: headers by index into the dynamic table after the first call.
+// It speaks HTTP/2 by itself, in one thread and with nothing decoded that need not be, to cost far less than
+// the server under load on the same machine. Frames are what a gRPC library sends: headers by index into the
+// dynamic table after the first call.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -55,7 +58,14 @@ struct Results {
 };
 
 enum FrameType : std::uint8_t {
-  kData = 0, kHeaders = 1, kReset = 3, kSettings = 4, kPing = 6, kGoAway = 7, kWindowUpdate = 8, kContinuation = 9
+  kData = 0,
+  kHeaders = 1,
+  kReset = 3,
+  kSettings = 4,
+  kPing = 6,
+  kGoAway = 7,
+  kWindowUpdate = 8,
+  kContinuation = 9
 };
 constexpr std::uint8_t kEndStream = 1, kAck = 1, kEndHeaders = 4;
 constexpr std::size_t kMaxFrame = 16384;
@@ -65,15 +75,17 @@ constexpr std::size_t kMaxFrame = 16384;
   std::exit(1);
 }
 
-void PutHead(std::string* out, std::size_t length, std::uint8_t type, std::uint8_t flags, std::uint32_t stream) {
-  const char head[9] = {static_cast<char>(length >> 16), static_cast<char>(length >> 8), static_cast<char>(length),
-                        static_cast<char>(type),         static_cast<char>(flags),       static_cast<char>(stream >> 24),
-                        static_cast<char>(stream >> 16), static_cast<char>(stream >> 8), static_cast<char>(stream)};
+void PutHead(std::string* out, std::size_t length, std::uint8_t type, std::uint8_t flags,
+             std::uint32_t stream) {
+  const char head[9] = {
+      static_cast<char>(length >> 16), static_cast<char>(length >> 8), static_cast<char>(length),
+      static_cast<char>(type),         static_cast<char>(flags),       static_cast<char>(stream >> 24),
+      static_cast<char>(stream >> 16), static_cast<char>(stream >> 8), static_cast<char>(stream)};
   out->append(head, sizeof(head));
 }
 void Put32(std::string* out, std::uint32_t value) {
-  const char bytes[4] = {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
-                         static_cast<char>(value)};
+  const char bytes[4] = {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
+                         static_cast<char>(value >> 8), static_cast<char>(value)};
   out->append(bytes, sizeof(bytes));
 }
 std::uint32_t Get32(const unsigned char* bytes) {
@@ -100,7 +112,8 @@ class Connection {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(options.port);
-    if (inet_pton(AF_INET, options.host.c_str(), &address.sin_addr) != 1) Die("--host must be an IPv4 address");
+    if (inet_pton(AF_INET, options.host.c_str(), &address.sin_addr) != 1)
+      Die("--host must be an IPv4 address");
     if (connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
       Die(std::string("cannot connect: ") + std::strerror(errno));
     }
@@ -245,7 +258,8 @@ class Connection {
   void End(std::uint32_t stream, bool ok) {
     auto call = calls_.find(stream);
     if (call == calls_.end()) return;
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - call->second.started);
+    const auto took =
+        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - call->second.started);
     calls_.erase(call);
     if (ok) {
       results_->latencies_us.push_back(static_cast<std::uint32_t>(took.count()));
@@ -256,7 +270,8 @@ class Connection {
 
   void StartCalls() {
     if (!settled_) return;
-    while (!draining_ && calls_.size() < static_cast<std::size_t>(wanted_calls_) && calls_.size() < max_streams_) {
+    while (!draining_ && calls_.size() < static_cast<std::size_t>(wanted_calls_) &&
+           calls_.size() < max_streams_) {
       const std::uint32_t stream = next_stream_;
       next_stream_ += 2;
       const std::string& headers = stream == 1 ? first_headers_ : later_headers_;
@@ -328,7 +343,8 @@ double CpuMicros(int pid) {
 }
 
 // Runs until `end`, or until no call is open when draining.
-void Pump(int epoll, std::vector<std::unique_ptr<Connection>>* connections, Clock::time_point end, bool until_idle) {
+void Pump(int epoll, std::vector<std::unique_ptr<Connection>>* connections, Clock::time_point end,
+          bool until_idle) {
   epoll_event events[64];
   while (Clock::now() < end) {
     if (until_idle && std::all_of(connections->begin(), connections->end(),
@@ -355,17 +371,27 @@ Options ParseOptions(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const std::size_t equals = argument.find('=');
-    if (argument.rfind("--", 0) != 0 || equals == std::string::npos) Die("expected --name=value, got " + argument);
+    if (argument.rfind("--", 0) != 0 || equals == std::string::npos)
+      Die("expected --name=value, got " + argument);
     const std::string name = argument.substr(2, equals - 2), value = argument.substr(equals + 1);
-    if (name == "host") options.host = value;
-    else if (name == "port") options.port = std::atoi(value.c_str());
-    else if (name == "path") options.path = value;
-    else if (name == "request") options.request = value;
-    else if (name == "connections") options.connections = std::atoi(value.c_str());
-    else if (name == "in_flight") options.in_flight = std::atoi(value.c_str());
-    else if (name == "seconds") options.seconds = std::atof(value.c_str());
-    else if (name == "pid") options.pid = std::atoi(value.c_str());
-    else Die("unknown option --" + name);
+    if (name == "host")
+      options.host = value;
+    else if (name == "port")
+      options.port = std::atoi(value.c_str());
+    else if (name == "path")
+      options.path = value;
+    else if (name == "request")
+      options.request = value;
+    else if (name == "connections")
+      options.connections = std::atoi(value.c_str());
+    else if (name == "in_flight")
+      options.in_flight = std::atoi(value.c_str());
+    else if (name == "seconds")
+      options.seconds = std::atof(value.c_str());
+    else if (name == "pid")
+      options.pid = std::atoi(value.c_str());
+    else
+      Die("unknown option --" + name);
   }
   if (options.request.empty()) Die("--request is missing");
   if (options.connections < 1 || options.in_flight < options.connections) {
@@ -401,7 +427,8 @@ int main(int argc, char** argv) {
   const double cpu_before = options.pid ? CpuMicros(options.pid) : 0;
   const auto started = Clock::now();
   Pump(epoll, &connections,
-       started + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.seconds)), false);
+       started + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.seconds)),
+       false);
   const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
   const double cpu = options.pid ? CpuMicros(options.pid) - cpu_before : 0;
   Results measured = results;

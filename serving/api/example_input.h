@@ -8,8 +8,8 @@
 
 namespace tfipu::serving {
 
-// A string vector of one serialised tf.Example per example, with the features of the context, if there is one, added to each
-// (the example's own win). InvalidArgument "Input is empty." when there is no example.
+// A string vector of one serialised tf.Example per example, with the features of the context, if there is
+// one, added to each (the example's own win). InvalidArgument "Input is empty." when there is no example.
 absl::StatusOr<tensorflow::Tensor> ExamplesTensor(const tensorflow::serving::Input& input);
 
 }  // namespace tfipu::serving

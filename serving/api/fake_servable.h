@@ -80,7 +80,9 @@ class FakeDirectory : public ServableDirectory {
   }
   std::vector<ServableState> AllStates() const override {
     return {{servable_->id(), ServableStage::kAvailable, absl::OkStatus()},
-            {{servable_->id().name, servable_->id().version - 1}, ServableStage::kEnd, absl::NotFoundError("gone")}};
+            {{servable_->id().name, servable_->id().version - 1},
+             ServableStage::kEnd,
+             absl::NotFoundError("gone")}};
   }
 
  private:

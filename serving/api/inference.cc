@@ -21,23 +21,24 @@ using tensorflow::serving::RegressionResult;
 constexpr char kClassifyMethod[] = "tensorflow/serving/classify";
 constexpr char kRegressMethod[] = "tensorflow/serving/regress";
 
-absl::Status CheckMethodName(const Signature& signature, const char* expected, const InferenceOptions& options) {
+absl::Status CheckMethodName(const Signature& signature, const char* expected,
+                             const InferenceOptions& options) {
   if (!options.check_method_name || signature.method_name == expected) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("Expected method_name of signature ", signature.name, " to be ",
-                                                 expected, ". Was: ", signature.method_name));
+  return absl::InvalidArgumentError(absl::StrCat("Expected method_name of signature ", signature.name,
+                                                 " to be ", expected, ". Was: ", signature.method_name));
 }
 
 absl::Status CheckExamplesInput(const Signature& signature) {
   if (signature.inputs.size() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("Expected one input Tensor, signature ", signature.name, " has ",
-                                                   signature.inputs.size(), "."));
+    return absl::InvalidArgumentError(absl::StrCat("Expected one input Tensor, signature ", signature.name,
+                                                   " has ", signature.inputs.size(), "."));
   }
   const SignatureTensor& input = signature.inputs[0];
   if (input.alias != "inputs" || input.dtype != tensorflow::DT_STRING) {
     return absl::InvalidArgumentError(absl::StrCat("Expected the input of signature ", signature.name,
                                                    " to be a string Tensor \"inputs\" of examples, it is a ",
-                                                   tensorflow::DataTypeString(input.dtype), " Tensor \"", input.alias,
-                                                   "\"."));
+                                                   tensorflow::DataTypeString(input.dtype), " Tensor \"",
+                                                   input.alias, "\"."));
   }
   return absl::OkStatus();
 }
@@ -51,9 +52,10 @@ absl::Status ClassifyOutputs(const Signature& signature, int* classes, int* scor
     } else if (signature.outputs[i].alias == "scores") {
       *scores = static_cast<int>(i);
     } else {
-      return absl::InvalidArgumentError(absl::StrCat("Expected classification signature outputs to be \"classes\" and "
-                                                     "\"scores\" or one of them, signature ",
-                                                     signature.name, " has \"", signature.outputs[i].alias, "\"."));
+      return absl::InvalidArgumentError(
+          absl::StrCat("Expected classification signature outputs to be \"classes\" and "
+                       "\"scores\" or one of them, signature ",
+                       signature.name, " has \"", signature.outputs[i].alias, "\"."));
     }
   }
   if (*classes < 0 && *scores < 0) {
@@ -63,16 +65,17 @@ absl::Status ClassifyOutputs(const Signature& signature, int* classes, int* scor
   return absl::OkStatus();
 }
 
-absl::Status CheckOutput(const Tensor& output, const char* alias, tensorflow::DataType dtype, std::int64_t examples) {
+absl::Status CheckOutput(const Tensor& output, const char* alias, tensorflow::DataType dtype,
+                         std::int64_t examples) {
   if (output.dtype() != dtype) {
     return absl::InvalidArgumentError(absl::StrCat("Expected output \"", alias, "\" to be ",
                                                    tensorflow::DataTypeString(dtype), ", it is ",
                                                    tensorflow::DataTypeString(output.dtype()), "."));
   }
   if (output.dims() < 1 || output.dim_size(0) != examples) {
-    return absl::InvalidArgumentError(absl::StrCat("Expected output \"", alias, "\" to have one row for each of ",
-                                                   examples, " examples, its shape is ", output.shape().DebugString(),
-                                                   "."));
+    return absl::InvalidArgumentError(
+        absl::StrCat("Expected output \"", alias, "\" to have one row for each of ", examples,
+                     " examples, its shape is ", output.shape().DebugString(), "."));
   }
   return absl::OkStatus();
 }
@@ -86,7 +89,8 @@ absl::Status RunClassify(const Servable& servable, const Signature& signature, c
   if (classes >= 0) wanted.push_back(classes);
   if (scores >= 0) wanted.push_back(scores);
   std::vector<Tensor> outputs;
-  if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok()) return status;
+  if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok())
+    return status;
 
   const std::int64_t rows = examples.dim_size(0);
   const Tensor* class_tensor = classes >= 0 ? &outputs[0] : nullptr;
@@ -128,18 +132,21 @@ absl::Status RunRegress(const Servable& servable, const Signature& signature, co
     return absl::InvalidArgumentError("Expected one output Tensor.");
   }
   if (signature.outputs[0].alias != "outputs") {
-    return absl::InvalidArgumentError(absl::StrCat("Expected the output of regression signature ", signature.name,
-                                                   " to be \"outputs\", it is \"", signature.outputs[0].alias, "\"."));
+    return absl::InvalidArgumentError(absl::StrCat("Expected the output of regression signature ",
+                                                   signature.name, " to be \"outputs\", it is \"",
+                                                   signature.outputs[0].alias, "\"."));
   }
   std::vector<Tensor> outputs;
   const int wanted[] = {0};
-  if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok()) return status;
+  if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok())
+    return status;
   const Tensor& values = outputs[0];
   const std::int64_t rows = examples.dim_size(0);
-  if (absl::Status status = CheckOutput(values, "outputs", tensorflow::DT_FLOAT, rows); !status.ok()) return status;
+  if (absl::Status status = CheckOutput(values, "outputs", tensorflow::DT_FLOAT, rows); !status.ok())
+    return status;
   if (values.NumElements() != rows || values.dims() > 2) {
-    return absl::InvalidArgumentError(absl::StrCat("Expected output of shape [examples] or [examples, 1] but got ",
-                                                   values.shape().DebugString(), "."));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "Expected output of shape [examples] or [examples, 1] but got ", values.shape().DebugString(), "."));
   }
   auto flat = values.flat<float>();
   for (std::int64_t row = 0; row < rows; ++row) result->add_regressions()->set_value(flat(row));
@@ -165,7 +172,8 @@ absl::Status Predict(const Servable& servable, const tensorflow::serving::Predic
   auto wanted = SelectOutputs(**signature, {request.output_filter().begin(), request.output_filter().end()});
   if (!wanted.ok()) return wanted.status();
   std::vector<Tensor> outputs;
-  if (absl::Status status = servable.Run(**signature, *inputs, *wanted, context, &outputs); !status.ok()) return status;
+  if (absl::Status status = servable.Run(**signature, *inputs, *wanted, context, &outputs); !status.ok())
+    return status;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     auto& proto = (*response->mutable_outputs())[(*signature)->outputs[(*wanted)[i]].alias];
     if (options.tensor_content) {
@@ -183,7 +191,8 @@ absl::Status Classify(const Servable& servable, const tensorflow::serving::Class
                       tensorflow::serving::ClassificationResponse* response) {
   auto signature = FindSignature(servable, request.model_spec().signature_name());
   if (!signature.ok()) return signature.status();
-  if (absl::Status status = CheckMethodName(**signature, kClassifyMethod, options); !status.ok()) return status;
+  if (absl::Status status = CheckMethodName(**signature, kClassifyMethod, options); !status.ok())
+    return status;
   auto examples = ExamplesTensor(request.input());
   if (!examples.ok()) return examples.status();
   absl::Status status = RunClassify(servable, **signature, *examples, context, response->mutable_result());
@@ -196,7 +205,8 @@ absl::Status Regress(const Servable& servable, const tensorflow::serving::Regres
                      tensorflow::serving::RegressionResponse* response) {
   auto signature = FindSignature(servable, request.model_spec().signature_name());
   if (!signature.ok()) return signature.status();
-  if (absl::Status status = CheckMethodName(**signature, kRegressMethod, options); !status.ok()) return status;
+  if (absl::Status status = CheckMethodName(**signature, kRegressMethod, options); !status.ok())
+    return status;
   auto examples = ExamplesTensor(request.input());
   if (!examples.ok()) return examples.status();
   absl::Status status = RunRegress(servable, **signature, *examples, context, response->mutable_result());
@@ -204,7 +214,8 @@ absl::Status Regress(const Servable& servable, const tensorflow::serving::Regres
   return status;
 }
 
-absl::Status MultiInference(const Servable& servable, const tensorflow::serving::MultiInferenceRequest& request,
+absl::Status MultiInference(const Servable& servable,
+                            const tensorflow::serving::MultiInferenceRequest& request,
                             const InferenceOptions& options, const CallContext& context,
                             tensorflow::serving::MultiInferenceResponse* response) {
   if (request.tasks().empty()) return absl::InvalidArgumentError("Inference request has no tasks.");
@@ -216,17 +227,20 @@ absl::Status MultiInference(const Servable& servable, const tensorflow::serving:
     if (spec.name().empty()) return absl::InvalidArgumentError("Found ModelSpec with an empty model name.");
     if (spec.name() != first.name() || spec.version().value() != first.version().value() ||
         spec.version_label() != first.version_label()) {
-      return absl::InvalidArgumentError(absl::StrCat("All tasks of a MultiInferenceRequest must name one model and "
-                                                     "version; found ",
-                                                     first.name(), " and ", spec.name(), "."));
+      return absl::InvalidArgumentError(
+          absl::StrCat("All tasks of a MultiInferenceRequest must name one model and "
+                       "version; found ",
+                       first.name(), " and ", spec.name(), "."));
     }
     auto signature = FindSignature(servable, spec.signature_name());
     if (!signature.ok()) return signature.status();
     if (!seen.insert((*signature)->name).second) {
-      return absl::InvalidArgumentError(absl::StrCat("Duplicate evaluation of signature: ", (*signature)->name));
+      return absl::InvalidArgumentError(
+          absl::StrCat("Duplicate evaluation of signature: ", (*signature)->name));
     }
     if (task.method_name() != kClassifyMethod && task.method_name() != kRegressMethod) {
-      return absl::UnimplementedError(absl::StrCat("Unsupported signature method_name: ", task.method_name()));
+      return absl::UnimplementedError(
+          absl::StrCat("Unsupported signature method_name: ", task.method_name()));
     }
     absl::Status status = CheckMethodName(**signature, task.method_name().c_str(), options);
     if (!status.ok()) return status;
@@ -238,7 +252,8 @@ absl::Status MultiInference(const Servable& servable, const tensorflow::serving:
     auto* result = response->add_results();
     absl::Status status =
         request.tasks(i).method_name() == kClassifyMethod
-            ? RunClassify(servable, *signatures[i], *examples, context, result->mutable_classification_result())
+            ? RunClassify(servable, *signatures[i], *examples, context,
+                          result->mutable_classification_result())
             : RunRegress(servable, *signatures[i], *examples, context, result->mutable_regression_result());
     if (!status.ok()) return status;
     FillModelSpec(servable.id(), signatures[i]->name, result->mutable_model_spec());

@@ -9,7 +9,8 @@ namespace tfipu::serving {
 
 tensorflow::serving::SignatureDefMap SignatureDefMapOf(const Servable& servable) {
   tensorflow::serving::SignatureDefMap map;
-  for (const auto& [name, signature] : servable.signatures()) (*map.mutable_signature_def())[name] = signature.def;
+  for (const auto& [name, signature] : servable.signatures())
+    (*map.mutable_signature_def())[name] = signature.def;
   return map;
 }
 

@@ -18,7 +18,8 @@ absl::Status GetModelMetadata(const ServableDirectory& directory,
                               const tensorflow::serving::GetModelMetadataRequest& request,
                               tensorflow::serving::GetModelMetadataResponse* response);
 
-absl::Status GetModelStatus(const ServableDirectory& directory, const tensorflow::serving::GetModelStatusRequest& request,
+absl::Status GetModelStatus(const ServableDirectory& directory,
+                            const tensorflow::serving::GetModelStatusRequest& request,
                             tensorflow::serving::GetModelStatusResponse* response);
 
 }  // namespace tfipu::serving

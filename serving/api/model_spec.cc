@@ -10,7 +10,8 @@ ModelSpec ModelSpecFrom(const tensorflow::serving::ModelSpec& proto) {
   return spec;
 }
 
-void FillModelSpec(const ServableId& id, absl::string_view signature_name, tensorflow::serving::ModelSpec* proto) {
+void FillModelSpec(const ServableId& id, absl::string_view signature_name,
+                   tensorflow::serving::ModelSpec* proto) {
   proto->Clear();
   proto->set_name(id.name);
   proto->mutable_version()->set_value(id.version);

@@ -14,7 +14,8 @@ namespace tfipu::serving {
 ModelSpec ModelSpecFrom(const tensorflow::serving::ModelSpec& proto);
 
 // Says in a reply which version and signature answered; no signature name when it is empty.
-void FillModelSpec(const ServableId& id, absl::string_view signature_name, tensorflow::serving::ModelSpec* proto);
+void FillModelSpec(const ServableId& id, absl::string_view signature_name,
+                   tensorflow::serving::ModelSpec* proto);
 
 }  // namespace tfipu::serving
 

@@ -77,7 +77,7 @@ bool ParsePredictFuzzInput(absl::string_view input) {
     return false;
   }
   Demand(whole.model.name == cut.model.name && whole.output_filter == cut.output_filter &&
-         whole.inputs.size() == cut.inputs.size(),
+             whole.inputs.size() == cut.inputs.size(),
          "calls agree");
   for (std::size_t i = 0; i < whole.inputs.size(); ++i) {
     Demand(whole.inputs[i].first == cut.inputs[i].first, "names agree");

@@ -6,9 +6,9 @@
 
 namespace tfipu::serving {
 
-// Parses the input as a PredictRequest in one piece and again in slices of as many bytes as the first byte says, then
-// writes what it holds as a reply. Aborts when the two disagree or the reply is not the message that it should be.
-// True if the input is a request.
+// Parses the input as a PredictRequest in one piece and again in slices of as many bytes as the first byte
+// says, then writes what it holds as a reply. Aborts when the two disagree or the reply is not the message
+// that it should be. True if the input is a request.
 bool ParsePredictFuzzInput(absl::string_view input);
 
 }  // namespace tfipu::serving

@@ -1,6 +1,8 @@
 // Runs the fuzzer's entry over seeds and deterministic mutations of them, with any compiler.
 //   predict_fuzz_test [MUTATIONS]       50000 when not given
 //   predict_fuzz_test --seeds FOLDER    writes the seeds for libFuzzer: predict_fuzz FOLDER
+#include "serving/api/predict_fuzz.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -8,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "serving/api/predict_fuzz.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/framework/tensor.pb.h"
 #include "tensorflow_serving/apis/predict.pb.h"
@@ -17,9 +18,9 @@ namespace {
 
 std::vector<std::string> Seeds() {
   std::vector<std::string> seeds;
-  for (tensorflow::DataType dtype :
-       {tensorflow::DT_FLOAT, tensorflow::DT_DOUBLE, tensorflow::DT_INT32, tensorflow::DT_INT64, tensorflow::DT_STRING,
-        tensorflow::DT_BOOL, tensorflow::DT_HALF, tensorflow::DT_COMPLEX64, tensorflow::DT_UINT8}) {
+  for (tensorflow::DataType dtype : {tensorflow::DT_FLOAT, tensorflow::DT_DOUBLE, tensorflow::DT_INT32,
+                                     tensorflow::DT_INT64, tensorflow::DT_STRING, tensorflow::DT_BOOL,
+                                     tensorflow::DT_HALF, tensorflow::DT_COMPLEX64, tensorflow::DT_UINT8}) {
     tensorflow::Tensor tensor(dtype, {2, 3});
     if (dtype == tensorflow::DT_STRING) {
       tensor.flat<tensorflow::tstring>()(1) = "text";

@@ -31,7 +31,8 @@ constexpr auto kVarint = WireFormatLite::WIRETYPE_VARINT;
 constexpr auto kBytes = WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
 
 absl::Status Malformed(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("The request is not a PredictRequest: ", what, " is malformed"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("The request is not a PredictRequest: ", what, " is malformed"));
 }
 
 // Reads a length and makes it the limit of what follows.
@@ -137,7 +138,8 @@ bool ReadDims(CodedInputStream* input, Dims* dims) {
         }
       }
       // One more than is allowed is enough to refuse it later.
-      if (dims->sizes.size() <= TensorShape::MaxDimensions()) dims->sizes.push_back(static_cast<std::int64_t>(size));
+      if (dims->sizes.size() <= TensorShape::MaxDimensions())
+        dims->sizes.push_back(static_cast<std::int64_t>(size));
     } else if (tag == Tag(3, kVarint)) {
       std::uint64_t unknown;
       if (!input->ReadVarint64(&unknown)) return false;
@@ -203,8 +205,8 @@ class TensorReader {
   }
 
  private:
-  // Reads a field of values straight into a new tensor where it is the last field and holds them all. Otherwise leaves the
-  // stream right behind the tag.
+  // Reads a field of values straight into a new tensor where it is the last field and holds them all.
+  // Otherwise leaves the stream right behind the tag.
   absl::Status ReadValues(std::uint32_t tag, Tensor* tensor, bool* done) {
     const int field = WireFormatLite::GetTagFieldNumber(tag);
     if (WireFormatLite::GetTagWireType(tag) != kBytes || !IsWireType(dtype_)) return absl::OkStatus();
@@ -306,7 +308,8 @@ class TensorReader {
   // Lets protobuf read on from the field of `tag` (0: from the next tag).
   absl::Status ReadRest(std::uint32_t tag, Tensor* tensor) {
     if (tag != 0) {
-      // The tag was taken from the stream already. Fields of length take their bytes along; others are too short to matter.
+      // The tag was taken from the stream already. Fields of length take their bytes along; others are too
+      // short to matter.
       std::string field;
       std::uint8_t tag_bytes[5];
       field.append(reinterpret_cast<char*>(tag_bytes),
@@ -319,7 +322,8 @@ class TensorReader {
       }
       if (!partial_.MergeFromString(field)) return Malformed("a tensor's values");
     }
-    if (!partial_.MergeFromCodedStream(input_) || input_->BytesUntilLimit() != 0) return Malformed("a tensor's values");
+    if (!partial_.MergeFromCodedStream(input_) || input_->BytesUntilLimit() != 0)
+      return Malformed("a tensor's values");
     return Finish(std::move(partial_), tensor);
   }
 
@@ -499,7 +503,8 @@ struct Layout {
 
 Layout LayoutOf(DataType dtype, bool tensor_content) {
   if (tensor_content) {
-    if (dtype == tensorflow::DT_STRING || !tensorflow::DataTypeCanUseMemcpy(dtype)) return {Encoding::kByProtobuf, 0};
+    if (dtype == tensorflow::DT_STRING || !tensorflow::DataTypeCanUseMemcpy(dtype))
+      return {Encoding::kByProtobuf, 0};
     return {Encoding::kRaw, TensorProto::kTensorContentFieldNumber};
   }
   switch (dtype) {
@@ -529,14 +534,17 @@ template <typename Visit>
 void ForEachVarint(const Tensor& tensor, Visit visit) {
   if (tensor.dtype() == tensorflow::DT_INT32) {
     auto flat = tensor.flat<std::int32_t>();
-    for (std::int64_t i = 0; i < flat.size(); ++i) visit(static_cast<std::uint64_t>(static_cast<std::int64_t>(flat(i))));
+    for (std::int64_t i = 0; i < flat.size(); ++i)
+      visit(static_cast<std::uint64_t>(static_cast<std::int64_t>(flat(i))));
   } else {
     auto flat = tensor.flat<std::int64_t>();
     for (std::int64_t i = 0; i < flat.size(); ++i) visit(static_cast<std::uint64_t>(flat(i)));
   }
 }
 
-std::size_t DimSize(std::int64_t size) { return size == 0 ? 0 : 1 + VarintSize(static_cast<std::uint64_t>(size)); }
+std::size_t DimSize(std::int64_t size) {
+  return size == 0 ? 0 : 1 + VarintSize(static_cast<std::uint64_t>(size));
+}
 
 }  // namespace
 
@@ -577,12 +585,14 @@ absl::Status PredictReply::Measure(std::size_t* size) {
           sizes.data = tensor.TotalBytes();
       }
       sizes.tensor = 1 + VarintSize(tensor.dtype()) + FieldSize(sizes.shape);
-      if (sizes.data > 0) sizes.tensor += layout.encoding == Encoding::kStrings ? sizes.data : FieldSize(sizes.data);
+      if (sizes.data > 0)
+        sizes.tensor += layout.encoding == Encoding::kStrings ? sizes.data : FieldSize(sizes.data);
     }
     sizes.entry = FieldSize(signature_.outputs[wanted_[i]].alias.size()) + FieldSize(sizes.tensor);
     *size += FieldSize(sizes.entry);
   }
-  const std::size_t version_size = id_.version == 0 ? 0 : 1 + VarintSize(static_cast<std::uint64_t>(id_.version));
+  const std::size_t version_size =
+      id_.version == 0 ? 0 : 1 + VarintSize(static_cast<std::uint64_t>(id_.version));
   spec_size_ = FieldSize(id_.name.size()) + FieldSize(version_size) + FieldSize(signature_.name.size());
   *size += FieldSize(spec_size_);
   if (*size > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
@@ -618,8 +628,9 @@ void PredictReply::Write(void* bytes) const {
     switch (layout.encoding) {
       case Encoding::kVarint:
         out = WriteHead(layout.field, sizes.data, out);
-        ForEachVarint(tensor,
-                      [&out](std::uint64_t value) { out = CodedOutputStream::WriteVarint64ToArray(value, out); });
+        ForEachVarint(tensor, [&out](std::uint64_t value) {
+          out = CodedOutputStream::WriteVarint64ToArray(value, out);
+        });
         break;
       case Encoding::kBools: {
         // A kernel may have left any byte there; on the wire it would be the beginning of a varint.

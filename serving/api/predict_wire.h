@@ -1,5 +1,6 @@
-// The two messages of Predict straight between wire bytes and tensors: the path that has to be fast. What the parser does not
-// know by heart (values before their shape, partial values, rare types) it gives to protobuf and TensorFromProto.
+// The two messages of Predict straight between wire bytes and tensors: the path that has to be fast. What the
+// parser does not know by heart (values before their shape, partial values, rare types) it gives to protobuf
+// and TensorFromProto.
 #ifndef SERVING_API_PREDICT_WIRE_H_
 #define SERVING_API_PREDICT_WIRE_H_
 
@@ -27,10 +28,12 @@ struct PredictCall {
   std::vector<std::string> output_filter;
 };
 
-// InvalidArgument when the bytes are not that message or a tensor in it is impossible. Every tensor owns its memory.
+// InvalidArgument when the bytes are not that message or a tensor in it is impossible. Every tensor owns its
+// memory.
 absl::Status ParsePredictRequest(const std::vector<Slice>& bytes, PredictCall* call);
 
-// A tensorflow.serving.PredictResponse to be: first Measure(), then Write() into that many bytes. Refers to its arguments.
+// A tensorflow.serving.PredictResponse to be: first Measure(), then Write() into that many bytes. Refers to
+// its arguments.
 class PredictReply {
  public:
   // `outputs` are those at positions `wanted` of signature.outputs. `tensor_content` instead of *_val fields.

@@ -58,7 +58,8 @@ void ExpectSame(const Tensor& got, const Tensor& wanted) {
 Tensor Sample(tensorflow::DataType dtype, const TensorShape& shape) {
   Tensor tensor(dtype, shape);
   if (dtype == tensorflow::DT_STRING) {
-    for (int i = 0; i < tensor.NumElements(); ++i) tensor.flat<tensorflow::tstring>()(i) = std::string(i * 7, 'a' + i);
+    for (int i = 0; i < tensor.NumElements(); ++i)
+      tensor.flat<tensorflow::tstring>()(i) = std::string(i * 7, 'a' + i);
     return tensor;
   }
   auto* bytes = static_cast<unsigned char*>(tensor.data());
@@ -69,9 +70,9 @@ Tensor Sample(tensorflow::DataType dtype, const TensorShape& shape) {
 }
 
 constexpr tensorflow::DataType kTypes[] = {
-    tensorflow::DT_FLOAT,  tensorflow::DT_DOUBLE, tensorflow::DT_INT32,     tensorflow::DT_UINT8,
-    tensorflow::DT_INT16,  tensorflow::DT_INT8,   tensorflow::DT_STRING,    tensorflow::DT_COMPLEX64,
-    tensorflow::DT_INT64,  tensorflow::DT_BOOL,   tensorflow::DT_BFLOAT16,  tensorflow::DT_UINT16,
+    tensorflow::DT_FLOAT,  tensorflow::DT_DOUBLE, tensorflow::DT_INT32,      tensorflow::DT_UINT8,
+    tensorflow::DT_INT16,  tensorflow::DT_INT8,   tensorflow::DT_STRING,     tensorflow::DT_COMPLEX64,
+    tensorflow::DT_INT64,  tensorflow::DT_BOOL,   tensorflow::DT_BFLOAT16,   tensorflow::DT_UINT16,
     tensorflow::DT_UINT32, tensorflow::DT_UINT64, tensorflow::DT_COMPLEX128, tensorflow::DT_HALF};
 
 TEST(ParsePredictRequest, ReadsEveryTypeInBothForms) {
@@ -269,7 +270,9 @@ TEST_F(PredictReplyTest, IsWhatProtobufWouldWrite) {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       TensorProto wanted;
       tensor_content ? outputs[i].AsProtoTensorContent(&wanted) : outputs[i].AsProtoField(&wanted);
-      EXPECT_EQ(response.outputs().at("out" + std::to_string(i)).SerializeAsString(), wanted.SerializeAsString()) << i;
+      EXPECT_EQ(response.outputs().at("out" + std::to_string(i)).SerializeAsString(),
+                wanted.SerializeAsString())
+          << i;
     }
   }
 }

@@ -42,7 +42,8 @@ class Terminations {
   // Waits until a session is terminated or the time is over, but no longer than some moments.
   bool WaitAMoment(const std::string& session, absl::Time end) {
     absl::MutexLock lock(&mutex_);
-    if (!terminated_[session]) changed_.WaitWithDeadline(&mutex_, std::min(end, absl::Now() + absl::Milliseconds(50)));
+    if (!terminated_[session])
+      changed_.WaitWithDeadline(&mutex_, std::min(end, absl::Now() + absl::Milliseconds(50)));
     return terminated_[session];
   }
 
@@ -59,7 +60,8 @@ RpcStatus ToRpcStatus(const absl::Status& status) {
 absl::Status Reply(RpcCall* call, const google::protobuf::MessageLite& message) {
   const std::size_t size = message.ByteSizeLong();
   if (size > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-    return absl::ResourceExhaustedError(absl::StrCat("The profile has ", size, " bytes, more than a message can have"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("The profile has ", size, " bytes, more than a message can have"));
   }
   message.SerializeWithCachedSizesToArray(static_cast<std::uint8_t*>(call->AllocateReply(size)));
   return absl::OkStatus();
@@ -68,14 +70,16 @@ absl::Status Reply(RpcCall* call, const google::protobuf::MessageLite& message) 
 absl::Status Profile(RpcCall* call, Terminations* terminations) {
   tensorflow::ProfileRequest request;
   SliceStream stream(call->request());
-  if (!request.ParseFromZeroCopyStream(&stream)) return absl::InvalidArgumentError("The request is not a ProfileRequest");
+  if (!request.ParseFromZeroCopyStream(&stream))
+    return absl::InvalidArgumentError("The request is not a ProfileRequest");
   auto session = tsl::ProfilerSession::Create(request.opts());
   if (absl::Status status = session->Status(); !status.ok()) return status;
 
   const std::string& name = request.session_id();
   terminations->Begin(name);
   const std::uint64_t longest = absl::ToInt64Milliseconds(absl::Hours(1));
-  const absl::Time end = absl::Now() + absl::Milliseconds(std::min<std::uint64_t>(request.duration_ms(), longest));
+  const absl::Time end =
+      absl::Now() + absl::Milliseconds(std::min<std::uint64_t>(request.duration_ms(), longest));
   while (absl::Now() < end && !call->cancelled() && !terminations->WaitAMoment(name, end)) {
   }
   terminations->End(name);
@@ -88,8 +92,8 @@ absl::Status Profile(RpcCall* call, Terminations* terminations) {
   if (request.emit_xspace() || request.repository_root().empty()) {
     *response.mutable_xspace() = std::move(space);
   } else {
-    absl::Status status =
-        tsl::profiler::SaveXSpace(request.repository_root(), request.session_id(), request.host_name(), space);
+    absl::Status status = tsl::profiler::SaveXSpace(request.repository_root(), request.session_id(),
+                                                    request.host_name(), space);
     if (!status.ok()) return status;
   }
   return Reply(call, response);
@@ -111,14 +115,15 @@ std::vector<RpcMethod> ProfilerMethods(CallPool* pool) {
                        tensorflow::TerminateRequest request;
                        SliceStream stream(call->request());
                        if (!request.ParseFromZeroCopyStream(&stream)) {
-                         return call->Finish(
-                             ToRpcStatus(absl::InvalidArgumentError("The request is not a TerminateRequest")));
+                         return call->Finish(ToRpcStatus(
+                             absl::InvalidArgumentError("The request is not a TerminateRequest")));
                        }
                        terminations->Terminate(request.session_id());
                        call->Finish(ToRpcStatus(Reply(call, tensorflow::TerminateResponse())));
                      }});
   methods.push_back({service + "Monitor", [](RpcCall* call) {
-                       call->Finish(ToRpcStatus(absl::UnimplementedError("This server has no monitoring results")));
+                       call->Finish(
+                           ToRpcStatus(absl::UnimplementedError("This server has no monitoring results")));
                      }});
   return methods;
 }

@@ -1,5 +1,5 @@
-// grpc.reflection: a client asks which services there are and for the files that define them. Its few messages are read and
-// written by hand, since no package that we build with holds their descriptors.
+// grpc.reflection: a client asks which services there are and for the files that define them. Its few
+// messages are read and written by hand, since no package that we build with holds their descriptors.
 
 #include <cstdint>
 #include <memory>
@@ -27,20 +27,28 @@ using google::protobuf::FileDescriptor;
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
-// Files that define services have no class that anybody uses, and the linker leaves them out unless it is asked for them.
+// Files that define services have no class that anybody uses, and the linker leaves them out unless it is
+// asked for them.
 [[gnu::used]] const void* const kLinkedFiles[] = {
     &descriptor_table_tensorflow_5fserving_2fapis_2fmodel_5fservice_2eproto,
     &descriptor_table_tensorflow_5fserving_2fapis_2fprediction_5fservice_2eproto,
 };
 
 // The oneof of a ServerReflectionRequest, by field number.
-enum Ask { kNothing = 0, kFileByName = 3, kFileOfSymbol = 4, kFileOfExtension = 5, kExtensionNumbers = 6, kServices = 7 };
+enum Ask {
+  kNothing = 0,
+  kFileByName = 3,
+  kFileOfSymbol = 4,
+  kFileOfExtension = 5,
+  kExtensionNumbers = 6,
+  kServices = 7
+};
 
 struct Request {
   std::string host;
   int ask = kNothing;
-  std::string argument;         // file, symbol, or type
-  std::int32_t extension = 0;   // of kFileOfExtension
+  std::string argument;        // file, symbol, or type
+  std::int32_t extension = 0;  // of kFileOfExtension
 };
 
 void PutVarint(std::uint64_t value, std::string* out) {
@@ -82,7 +90,8 @@ bool Parse(const std::string& bytes, Request* request) {
   CodedInputStream input(reinterpret_cast<const std::uint8_t*>(bytes.data()), static_cast<int>(bytes.size()));
   while (const std::uint32_t tag = input.ReadTag()) {
     const int field = WireFormatLite::GetTagFieldNumber(tag);
-    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED || field == 2 || field > 7) {
+    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED || field == 2 ||
+        field > 7) {
       if (!WireFormatLite::SkipField(&input, tag)) return false;
     } else if (field == 1) {
       if (!ReadBytes(&input, &request->host)) return false;
@@ -147,7 +156,8 @@ std::string Answer(const std::string& bytes, const std::vector<std::string>& ser
       break;
     case kFileOfExtension: {
       type = pool->FindMessageTypeByName(request.argument);
-      const auto* extension = type == nullptr ? nullptr : pool->FindExtensionByNumber(type, request.extension);
+      const auto* extension =
+          type == nullptr ? nullptr : pool->FindExtensionByNumber(type, request.extension);
       PutFile(extension == nullptr ? nullptr : extension->file(), request, &response);
       break;
     }
@@ -161,7 +171,8 @@ std::string Answer(const std::string& bytes, const std::vector<std::string>& ser
       pool->FindAllExtensions(type, &extensions);
       std::string numbers;
       PutBytes(1, request.argument, &numbers);
-      for (const auto* extension : extensions) PutNumber(2, static_cast<std::uint64_t>(extension->number()), &numbers);
+      for (const auto* extension : extensions)
+        PutNumber(2, static_cast<std::uint64_t>(extension->number()), &numbers);
       PutBytes(5, numbers, &response);
       break;
     }

@@ -1,5 +1,6 @@
-// The border between a gRPC transport and what answers its calls. Plain C++: the transport is compiled against
-// Debian's abseil and protobuf-free gRPC headers, the methods against TensorFlow's, and the two never meet.
+// The border between a gRPC transport and what answers its calls. Plain C++: the transport is compiled
+// against Debian's abseil and protobuf-free gRPC headers, the methods against TensorFlow's, and the two never
+// meet.
 #ifndef SERVING_API_RPC_H_
 #define SERVING_API_RPC_H_
 
@@ -38,7 +39,8 @@ class RpcCall {
   virtual bool cancelled() const = 0;
   // Memory for the reply message's wire bytes, written by the method. At most once, before Finish().
   virtual void* AllocateReply(std::size_t size) = 0;
-  // Ends the call; a reply is sent only when the code is 0. Exactly once, from any thread. The call is gone after it.
+  // Ends the call; a reply is sent only when the code is 0. Exactly once, from any thread. The call is gone
+  // after it.
   virtual void Finish(RpcStatus status) = 0;
 
  protected:
@@ -49,8 +51,8 @@ class RpcCall {
 struct RpcMethod {
   std::string path;  // "/tensorflow.serving.PredictionService/Predict"
   std::function<void(RpcCall*)> handle;
-  // Both sides send any number of messages: each message of the client is handled as a call of its own, one at a time, and
-  // answered by one message. A call that fails ends the stream with its status.
+  // Both sides send any number of messages: each message of the client is handled as a call of its own, one
+  // at a time, and answered by one message. A call that fails ends the stream with its status.
   bool streaming = false;
 };
 

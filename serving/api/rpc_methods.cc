@@ -124,7 +124,8 @@ class InferenceCall {
   void Finish(const absl::Status& status, const std::string& model = "") {
     if (services_.observer != nullptr) {
       CallRecord record;
-      record.model = servable_ != nullptr ? absl::string_view(servable_->id().name) : absl::string_view(model);
+      record.model =
+          servable_ != nullptr ? absl::string_view(servable_->id().name) : absl::string_view(model);
       record.api = api_;
       record.entrypoint = "GRPC";
       record.status = status;
@@ -164,7 +165,8 @@ struct PredictJob {
     absl::Status status = frame.servable().Run(*signature, inputs, wanted, frame.context(), &outputs);
     frame.EndRun();
     if (!status.ok()) return status;
-    PredictReply reply(frame.servable().id(), *signature, wanted, outputs, frame.services().inference.tensor_content);
+    PredictReply reply(frame.servable().id(), *signature, wanted, outputs,
+                       frame.services().inference.tensor_content);
     std::size_t size = 0;
     if (absl::Status measured = reply.Measure(&size); !measured.ok()) return measured;
     void* bytes = frame.call()->AllocateReply(size);
@@ -187,8 +189,8 @@ void HandlePredict(const RpcServices& services, RpcCall* call) {
   auto servable = services.directory->Find(request.model);
   if (!servable.ok()) return job.frame.Finish(servable.status(), request.model.name);
   job.frame.Found(*std::move(servable));
-  auto signature =
-      FindPredictSignature(job.frame.servable(), request.signature_name, services.inference.check_method_name);
+  auto signature = FindPredictSignature(job.frame.servable(), request.signature_name,
+                                        services.inference.check_method_name);
   if (!signature.ok()) return job.frame.Finish(signature.status());
   job.signature = *signature;
   auto inputs = OrderInputs(**signature, std::move(request.inputs));
@@ -204,8 +206,8 @@ void HandlePredict(const RpcServices& services, RpcCall* call) {
 // Classify, Regress and MultiInference: whole messages, on an arena.
 template <typename Request, typename Response>
 struct MessageJob {
-  using Function = absl::Status (*)(const Servable&, const Request&, const InferenceOptions&, const CallContext&,
-                                    Response*);
+  using Function = absl::Status (*)(const Servable&, const Request&, const InferenceOptions&,
+                                    const CallContext&, Response*);
   using LogSlot = void (*)(PredictionLog*, const Request&, const Response&);
 
   InferenceCall frame;
@@ -235,7 +237,8 @@ bool ExpectedShort(const Servable& servable, absl::string_view signature_name) {
 }
 
 const tensorflow::serving::ModelSpec& SpecOf(const tensorflow::serving::MultiInferenceRequest& request) {
-  return request.tasks().empty() ? tensorflow::serving::ModelSpec::default_instance() : request.tasks(0).model_spec();
+  return request.tasks().empty() ? tensorflow::serving::ModelSpec::default_instance()
+                                 : request.tasks(0).model_spec();
 }
 template <typename Request>
 const tensorflow::serving::ModelSpec& SpecOf(const Request& request) {
@@ -247,7 +250,8 @@ void HandleMessages(const RpcServices& services, const char* api,
                     typename MessageJob<Request, Response>::Function function,
                     typename MessageJob<Request, Response>::LogSlot log_slot, RpcCall* call) {
   MessageJob<Request, Response> job{InferenceCall(services, api, call), function, log_slot};
-  if (absl::Status status = ParseOrError(call->request(), job.request); !status.ok()) return job.frame.Finish(status);
+  if (absl::Status status = ParseOrError(call->request(), job.request); !status.ok())
+    return job.frame.Finish(status);
   const tensorflow::serving::ModelSpec& spec = SpecOf(*job.request);
   auto servable = services.directory->Find(ModelSpecFrom(spec));
   if (!servable.ok()) return job.frame.Finish(servable.status(), spec.name());
@@ -259,7 +263,8 @@ void HandleMessages(const RpcServices& services, const char* api,
 // A call that only looks something up.
 template <typename Request, typename Response>
 void HandleLookup(const ServableDirectory& directory,
-                  absl::Status (*function)(const ServableDirectory&, const Request&, Response*), RpcCall* call) {
+                  absl::Status (*function)(const ServableDirectory&, const Request&, Response*),
+                  RpcCall* call) {
   Request request;
   Response response;
   absl::Status status = ParseOrError(call->request(), &request);
@@ -331,8 +336,8 @@ std::vector<RpcMethod> ServingMethods(const RpcServices& given) {
                            call);
                      }});
   methods.push_back({prediction + "GetModelMetadata", [services](RpcCall* call) {
-                       HandleLookup<GetModelMetadataRequest, GetModelMetadataResponse>(*services->directory,
-                                                                                       GetModelMetadata, call);
+                       HandleLookup<GetModelMetadataRequest, GetModelMetadataResponse>(
+                           *services->directory, GetModelMetadata, call);
                      }});
   methods.push_back({model + "GetModelStatus", [services](RpcCall* call) {
                        HandleLookup<GetModelStatusRequest, GetModelStatusResponse>(*services->directory,

@@ -21,8 +21,8 @@ struct RpcServices {
   CallPool* pool = nullptr;
   CallObserver* observer = nullptr;  // may be null
   InferenceOptions inference;
-  // ModelService.HandleReloadConfigRequest: makes the server serve this config, and returns when it does or cannot.
-  // Unset: the method answers FailedPrecondition.
+  // ModelService.HandleReloadConfigRequest: makes the server serve this config, and returns when it does or
+  // cannot. Unset: the method answers FailedPrecondition.
   std::function<absl::Status(const tensorflow::serving::ModelServerConfig&)> reload;
 };
 
@@ -30,7 +30,8 @@ struct RpcServices {
 // tensorflow.serving.ModelService: GetModelStatus, HandleReloadConfigRequest.
 std::vector<RpcMethod> ServingMethods(const RpcServices& services);
 
-// tensorflow.ProfilerService: Profile, Terminate, Monitor. `pool` runs profiles, which take as long as the client asks for.
+// tensorflow.ProfilerService: Profile, Terminate, Monitor. `pool` runs profiles, which take as long as the
+// client asks for.
 std::vector<RpcMethod> ProfilerMethods(CallPool* pool);
 
 // grpc.reflection.v1 and v1alpha over TensorFlow's descriptor pool, for the services of `methods` and health.

@@ -272,8 +272,9 @@ TEST_F(RpcMethodsTest, OutputsOfWrongShapeAreRefused) {
   Call<ts::ClassificationResponse>(std::string(kPrediction) + "Classify",
                                    ExampleRequest<ts::ClassificationRequest>("classify"));
   EXPECT_EQ(last_.code, 3);
-  for (const tensorflow::TensorShape& shape : {tensorflow::TensorShape({}), tensorflow::TensorShape({2}),
-                                               tensorflow::TensorShape({1, 2}), tensorflow::TensorShape({0})}) {
+  for (const tensorflow::TensorShape& shape :
+       {tensorflow::TensorShape({}), tensorflow::TensorShape({2}), tensorflow::TensorShape({1, 2}),
+        tensorflow::TensorShape({0})}) {
     outputs_["outputs"] = Tensor(tensorflow::DT_FLOAT, shape);
     Call<ts::RegressionResponse>(std::string(kPrediction) + "Regress",
                                  ExampleRequest<ts::RegressionRequest>("regress"));
@@ -300,7 +301,8 @@ TEST_F(RpcMethodsTest, MetadataAndStatus) {
   Call<ts::GetModelMetadataResponse>(std::string(kPrediction) + "GetModelMetadata", metadata);
   EXPECT_EQ(last_.message, "GetModelMetadataRequest must specify at least one metadata_field");
   metadata.add_metadata_field("signature_def");
-  auto described = Call<ts::GetModelMetadataResponse>(std::string(kPrediction) + "GetModelMetadata", metadata);
+  auto described =
+      Call<ts::GetModelMetadataResponse>(std::string(kPrediction) + "GetModelMetadata", metadata);
   ts::SignatureDefMap map;
   ASSERT_TRUE(described.metadata().at("signature_def").UnpackTo(&map));
   EXPECT_EQ(map.signature_def_size(), 3);

@@ -12,8 +12,9 @@ namespace {
 constexpr absl::string_view kDefaultSignature = "serving_default";
 
 std::string Aliases(const std::vector<SignatureTensor>& tensors) {
-  return absl::StrJoin(tensors, ",",
-                       [](std::string* out, const SignatureTensor& tensor) { absl::StrAppend(out, tensor.alias); });
+  return absl::StrJoin(tensors, ",", [](std::string* out, const SignatureTensor& tensor) {
+    absl::StrAppend(out, tensor.alias);
+  });
 }
 
 // Position of an alias, or -1. Signatures have few tensors: a scan beats a search.
@@ -31,7 +32,8 @@ absl::StatusOr<const Signature*> FindSignature(const Servable& servable, absl::s
   auto found = servable.signatures().find(name);
   if (found == servable.signatures().end()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "Serving signature name: \"", name, "\" not found in signature def; ", servable.id().DebugString(), " has {",
+        "Serving signature name: \"", name, "\" not found in signature def; ", servable.id().DebugString(),
+        " has {",
         absl::StrJoin(servable.signatures(), ",",
                       [](std::string* out, const auto& signature) { absl::StrAppend(out, signature.first); }),
         "}"));
@@ -46,15 +48,17 @@ absl::StatusOr<const Signature*> FindPredictSignature(const Servable& servable, 
   const std::string& method = (*signature)->method_name;
   if (method != "tensorflow/serving/predict" && method != "tensorflow/serving/classify" &&
       method != "tensorflow/serving/regress") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "Expected prediction signature method_name to be one of {tensorflow/serving/predict, tensorflow/serving/classify, "
-        "tensorflow/serving/regress}. Was: ",
-        method));
+    return absl::InvalidArgumentError(
+        absl::StrCat("Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
+                     "tensorflow/serving/classify, "
+                     "tensorflow/serving/regress}. Was: ",
+                     method));
   }
   return signature;
 }
 
-absl::StatusOr<std::vector<tensorflow::Tensor>> OrderInputs(const Signature& signature, std::vector<NamedTensor> inputs) {
+absl::StatusOr<std::vector<tensorflow::Tensor>> OrderInputs(const Signature& signature,
+                                                            std::vector<NamedTensor> inputs) {
   std::vector<tensorflow::Tensor> ordered;
   ordered.reserve(signature.inputs.size());
   std::size_t used = 0;
@@ -69,14 +73,15 @@ absl::StatusOr<std::vector<tensorflow::Tensor>> OrderInputs(const Signature& sig
       return absl::InvalidArgumentError(absl::StrCat(
           "Signature input alias: ", wanted.alias, "(feed name: ", wanted.tensor_name,
           ") not found in request and no default value provided. Inputs expected to be in the request {",
-          absl::StrJoin(inputs, ",",
-                        [](std::string* out, const NamedTensor& input) { absl::StrAppend(out, input.first); }),
+          absl::StrJoin(
+              inputs, ",",
+              [](std::string* out, const NamedTensor& input) { absl::StrAppend(out, input.first); }),
           "}, the signature's inputs: {", Aliases(signature.inputs), "}"));
     }
     if (sent->second.dtype() != wanted.dtype) {
-      return absl::InvalidArgumentError(absl::StrCat("Input ", wanted.alias, " is expected to be ",
-                                                     tensorflow::DataTypeString(wanted.dtype), " but ",
-                                                     tensorflow::DataTypeString(sent->second.dtype()), " is provided"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "Input ", wanted.alias, " is expected to be ", tensorflow::DataTypeString(wanted.dtype), " but ",
+          tensorflow::DataTypeString(sent->second.dtype()), " is provided"));
     }
     ordered.push_back(std::move(sent->second));
     ++used;
@@ -84,13 +89,14 @@ absl::StatusOr<std::vector<tensorflow::Tensor>> OrderInputs(const Signature& sig
   if (used != inputs.size()) {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (Find(signature.inputs, inputs[i].first) < 0) {
-        return absl::InvalidArgumentError(absl::StrCat("input tensor alias not found in signature: ", inputs[i].first,
-                                                       ". Inputs expected to be in the set {",
-                                                       Aliases(signature.inputs), "}."));
+        return absl::InvalidArgumentError(
+            absl::StrCat("input tensor alias not found in signature: ", inputs[i].first,
+                         ". Inputs expected to be in the set {", Aliases(signature.inputs), "}."));
       }
       for (std::size_t j = 0; j < i; ++j) {
         if (inputs[i].first == inputs[j].first) {
-          return absl::InvalidArgumentError(absl::StrCat("input tensor alias given twice: ", inputs[i].first));
+          return absl::InvalidArgumentError(
+              absl::StrCat("input tensor alias given twice: ", inputs[i].first));
         }
       }
     }

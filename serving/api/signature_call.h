@@ -20,18 +20,20 @@ using NamedTensor = std::pair<std::string, tensorflow::Tensor>;
 // The signature of that name; "" is "serving_default". InvalidArgument names the signatures there are.
 absl::StatusOr<const Signature*> FindSignature(const Servable& servable, absl::string_view name);
 
-// The same, and when `check_method_name` the signature must be one that Predict may run: its method_name that of predict,
-// classify or regress.
+// The same, and when `check_method_name` the signature must be one that Predict may run: its method_name that
+// of predict, classify or regress.
 absl::StatusOr<const Signature*> FindPredictSignature(const Servable& servable, absl::string_view name,
                                                       bool check_method_name);
 
-// The inputs in the order of the signature, with default values for those not sent. InvalidArgument when an alias is unknown,
-// missing without a default, sent twice, or of another type than the signature's.
-absl::StatusOr<std::vector<tensorflow::Tensor>> OrderInputs(const Signature& signature, std::vector<NamedTensor> inputs);
+// The inputs in the order of the signature, with default values for those not sent. InvalidArgument when an
+// alias is unknown, missing without a default, sent twice, or of another type than the signature's.
+absl::StatusOr<std::vector<tensorflow::Tensor>> OrderInputs(const Signature& signature,
+                                                            std::vector<NamedTensor> inputs);
 
-// Positions of the outputs that a filter names, in alias order and each once; all of them when it is empty. InvalidArgument
-// when an alias is unknown or named twice.
-absl::StatusOr<std::vector<int>> SelectOutputs(const Signature& signature, const std::vector<std::string>& output_filter);
+// Positions of the outputs that a filter names, in alias order and each once; all of them when it is empty.
+// InvalidArgument when an alias is unknown or named twice.
+absl::StatusOr<std::vector<int>> SelectOutputs(const Signature& signature,
+                                               const std::vector<std::string>& output_filter);
 
 }  // namespace tfipu::serving
 

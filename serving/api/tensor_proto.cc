@@ -87,9 +87,10 @@ absl::StatusOr<tensorflow::Tensor> TensorFromProto(const tensorflow::TensorProto
                                                    std::size_t max_expanded_bytes) {
   const DataType dtype = proto.dtype();
   if (!IsWireType(dtype)) {
-    return absl::InvalidArgumentError(absl::StrCat("A tensor of type ", tensorflow::DataType_IsValid(dtype)
-                                                                            ? tensorflow::DataType_Name(dtype)
-                                                                            : absl::StrCat(static_cast<int>(dtype)),
+    return absl::InvalidArgumentError(absl::StrCat("A tensor of type ",
+                                                   tensorflow::DataType_IsValid(dtype)
+                                                       ? tensorflow::DataType_Name(dtype)
+                                                       : absl::StrCat(static_cast<int>(dtype)),
                                                    " cannot be sent"));
   }
   tensorflow::TensorShape shape;
@@ -105,16 +106,16 @@ absl::StatusOr<tensorflow::Tensor> TensorFromProto(const tensorflow::TensorProto
                           ? elements <= content
                           : content % element_size == 0 && content / element_size == elements;
     if (!fits) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tensor_content has ", content, " bytes, which do not fit a tensor of type ",
-          tensorflow::DataTypeString(dtype), " and shape ", shape.DebugString()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor_content has ", content, " bytes, which do not fit a tensor of type ",
+                       tensorflow::DataTypeString(dtype), " and shape ", shape.DebugString()));
     }
   } else if (elements > GivenElements(proto) &&
              static_cast<std::uint64_t>(elements) > max_expanded_bytes / element_size) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "A tensor of type ", tensorflow::DataTypeString(dtype), " and shape ", shape.DebugString(), " has only ",
-        GivenElements(proto), " values, and repeating the last one would take more than ", max_expanded_bytes,
-        " bytes"));
+        "A tensor of type ", tensorflow::DataTypeString(dtype), " and shape ", shape.DebugString(),
+        " has only ", GivenElements(proto), " values, and repeating the last one would take more than ",
+        max_expanded_bytes, " bytes"));
   }
   tensorflow::Tensor tensor;
   if (!tensor.FromProto(proto)) {

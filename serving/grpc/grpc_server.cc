@@ -40,7 +40,9 @@ bool ParseInt(const std::string& text, int* value) {
   return true;
 }
 
-std::int64_t MillisToMicros(int millis) { return millis == INT_MAX || millis < 0 ? INT64_MAX : millis * INT64_C(1000); }
+std::int64_t MillisToMicros(int millis) {
+  return millis == INT_MAX || millis < 0 ? INT64_MAX : millis * INT64_C(1000);
+}
 
 // Reads "key=value,key=value" into settings. The error text, or empty.
 std::string ParseChannelArguments(const std::string& arguments, Http2Settings* settings,
@@ -74,13 +76,16 @@ std::string ParseChannelArguments(const std::string& arguments, Http2Settings* s
                        {"grpc.max_connection_age_ms", &settings->max_age},
                        {"grpc.max_connection_age_grace_ms", &settings->max_age_grace},
                        {"grpc.server_handshake_timeout_ms", &settings->handshake_timeout}};
-    auto time = std::find_if(std::begin(times), std::end(times), [&key](const auto& entry) { return key == entry.key; });
+    auto time = std::find_if(std::begin(times), std::end(times),
+                             [&key](const auto& entry) { return key == entry.key; });
     if (time != std::end(times)) {
       if (!is_number) return "gRPC channel argument " + key + " must be a whole number of milliseconds";
       *time->micros = MillisToMicros(number);
     } else if (key == "grpc.max_concurrent_streams" || key == "grpc.max_metadata_size") {
-      if (!is_number || number < 1) return "gRPC channel argument " + key + " must be a positive whole number";
-      (key == "grpc.max_metadata_size" ? settings->max_header_bytes : settings->max_concurrent_streams) = number;
+      if (!is_number || number < 1)
+        return "gRPC channel argument " + key + " must be a positive whole number";
+      (key == "grpc.max_metadata_size" ? settings->max_header_bytes : settings->max_concurrent_streams) =
+          number;
     } else if (key == "grpc.max_receive_message_length" || key == "grpc.max_send_message_length") {
       if (!is_number) return "gRPC channel argument " + key + " must be a whole number";
       if (key == "grpc.max_receive_message_length") {
@@ -135,7 +140,8 @@ int ListenUnix(const std::string& path, std::string* error) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path)) {
-    *error = "The path of a Unix socket may have " + std::to_string(sizeof(address.sun_path) - 1) + " bytes: " + path;
+    *error = "The path of a Unix socket may have " + std::to_string(sizeof(address.sun_path) - 1) +
+             " bytes: " + path;
     return -1;
   }
   std::memcpy(address.sun_path, path.data(), path.size());
@@ -246,8 +252,9 @@ bool GrpcServer::Impl::Start(GrpcServerOptions options, std::vector<RpcMethod> m
   }
   context_.callbacks = NewSessionCallbacks();
   context_.options = NewSessionOptions();
-  const int threads = options.io_threads > 0 ? options.io_threads
-                                             : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int threads = options.io_threads > 0
+                          ? options.io_threads
+                          : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   for (int i = 0; i < threads; ++i) {
     loops_.push_back(std::make_unique<Loop>());
     if (!loops_.back()->loop.ok()) {
@@ -320,10 +327,11 @@ void GrpcServer::Impl::Serve(Loop* loop, int fd, bool tcp) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (tls_ != nullptr) tls = std::make_unique<TlsSession>(*tls_);
   }
-  auto* connection = new Http2Connection(&loop->loop, &context_, fd, std::move(tls), [this, loop](auto* closed) {
-    loop->connections.erase(closed);
-    --connections_;
-  });
+  auto* connection =
+      new Http2Connection(&loop->loop, &context_, fd, std::move(tls), [this, loop](auto* closed) {
+        loop->connections.erase(closed);
+        --connections_;
+      });
   loop->connections.insert(connection);
   if (connection->Start() && draining_) connection->Drain();
 }

@@ -25,14 +25,15 @@ struct GrpcServerOptions {
   std::string host = "0.0.0.0";
   // TCP port, 0 for one that the system chooses; nullopt: no TCP. Plain text, or TLS when `tls` is set.
   std::optional<int> port;
-  // Path of a Unix-domain socket to listen on beside TCP, in plain text; empty: none. A socket that a dead server left there
-  // is replaced.
+  // Path of a Unix-domain socket to listen on beside TCP, in plain text; empty: none. A socket that a dead
+  // server left there is replaced.
   std::string unix_socket_path;
   std::optional<GrpcTls> tls;
   // "key=value,key=value": gRPC channel arguments. These have an effect, others are in ignored_arguments():
-  // grpc.max_concurrent_streams, grpc.max_metadata_size, grpc.max_receive_message_length, grpc.max_send_message_length,
-  // grpc.keepalive_time_ms, grpc.keepalive_timeout_ms, grpc.max_connection_idle_ms, grpc.max_connection_age_ms,
-  // grpc.max_connection_age_grace_ms, grpc.server_handshake_timeout_ms, grpc.default_compression_algorithm.
+  // grpc.max_concurrent_streams, grpc.max_metadata_size, grpc.max_receive_message_length,
+  // grpc.max_send_message_length, grpc.keepalive_time_ms, grpc.keepalive_timeout_ms,
+  // grpc.max_connection_idle_ms, grpc.max_connection_age_ms, grpc.max_connection_age_grace_ms,
+  // grpc.server_handshake_timeout_ms, grpc.default_compression_algorithm.
   std::string channel_arguments;
   // A larger request is refused with RESOURCE_EXHAUSTED as soon as its length is known.
   std::size_t max_request_bytes = 0x7fffffff;
@@ -42,18 +43,20 @@ struct GrpcServerOptions {
   std::size_t max_connections = 0;
   // Threads that read and write; 0: one a core.
   int io_threads = 0;
-  // Serves grpc.health.v1.Health. The whole server ("") is healthy while it runs; a service or model that was never set
-  // is unknown.
+  // Serves grpc.health.v1.Health. The whole server ("") is healthy while it runs; a service or model that was
+  // never set is unknown.
   bool health_service = true;
 };
 
-// Listening from Start() until Shutdown() or destruction. Methods are called on the threads that read and write: one that
-// takes long must answer from another thread. Replies are compressed when grpc.default_compression_algorithm says so and the
-// client can read that; requests may come as deflate or gzip. Thread-safe.
+// Listening from Start() until Shutdown() or destruction. Methods are called on the threads that read and
+// write: one that takes long must answer from another thread. Replies are compressed when
+// grpc.default_compression_algorithm says so and the client can read that; requests may come as deflate or
+// gzip. Thread-safe.
 class GrpcServer {
  public:
   // Null, and `*error` says why, when an option is wrong or an address cannot be listened on.
-  static std::unique_ptr<GrpcServer> Start(GrpcServerOptions options, std::vector<RpcMethod> methods, std::string* error);
+  static std::unique_ptr<GrpcServer> Start(GrpcServerOptions options, std::vector<RpcMethod> methods,
+                                           std::string* error);
   // Shutdown(0).
   ~GrpcServer();
   GrpcServer(const GrpcServer&) = delete;
@@ -68,8 +71,8 @@ class GrpcServer {
   // What the health service answers for a service; "" is the server as a whole. Watchers are told.
   void SetHealth(const std::string& service, bool serving);
 
-  // Accepts no more calls, waits until those in flight have finished but no longer than `drain`, then cancels the rest and
-  // waits until their methods have finished them. Later calls do nothing.
+  // Accepts no more calls, waits until those in flight have finished but no longer than `drain`, then cancels
+  // the rest and waits until their methods have finished them. Later calls do nothing.
   void Shutdown(std::chrono::milliseconds drain);
 
  private:

@@ -13,14 +13,15 @@ namespace tfipu::serving {
 namespace {
 
 // gRPC status codes that the transport itself answers with.
-constexpr int kInvalidArgument = 3, kDeadlineExceeded = 4, kResourceExhausted = 8, kUnimplemented = 12, kInternal = 13,
-              kUnavailable = 14;
+constexpr int kInvalidArgument = 3, kDeadlineExceeded = 4, kResourceExhausted = 8, kUnimplemented = 12,
+              kInternal = 13, kUnavailable = 14;
 
 // Frames that may wait for the socket before nghttp2 is asked for more.
 constexpr std::size_t kMaxOut = 512 << 10;
 // How long replies may wait for further calls of the same read to be run.
 constexpr IoLoop::TimePoint kFlushAfter = 100;
-// Methods that take longer are worth the two hand-offs to another thread and back, when others wait behind them.
+// Methods that take longer are worth the two hand-offs to another thread and back, when others wait behind
+// them.
 constexpr IoLoop::TimePoint kWorthSharing = 30;
 
 nghttp2_nv Header(std::string_view name, std::string_view value, std::uint8_t flags) {
@@ -32,10 +33,13 @@ nghttp2_nv StaticHeader(std::string_view name, std::string_view value) {
   return Header(name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE);
 }
 
-bool StartsWith(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
+bool StartsWith(std::string_view text, std::string_view prefix) {
+  return text.substr(0, prefix.size()) == prefix;
+}
 
 std::int64_t UnixMicros() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
@@ -139,8 +143,8 @@ namespace {
 
 Http2Connection* ConnectionOf(void* user_data) { return static_cast<Http2Connection*>(user_data); }
 
-ssize_t ReadReplyCallback(nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t length, std::uint32_t* flags,
-                          nghttp2_data_source* source, void* user_data) {
+ssize_t ReadReplyCallback(nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t length,
+                          std::uint32_t* flags, nghttp2_data_source* source, void* user_data) {
   return ConnectionOf(user_data)->ReadReply(static_cast<GrpcCall*>(source->ptr), length, flags);
 }
 
@@ -154,8 +158,9 @@ nghttp2_session_callbacks* NewSessionCallbacks() {
         return ConnectionOf(user_data)->OnBeginHeaders(frame);
       });
   nghttp2_session_callbacks_set_on_header_callback(
-      callbacks, [](nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
-                    const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* user_data) {
+      callbacks,
+      [](nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
+         const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* user_data) {
         return ConnectionOf(user_data)->OnHeader(frame, {reinterpret_cast<const char*>(name), name_size},
                                                  {reinterpret_cast<const char*>(value), value_size});
       });
@@ -164,8 +169,8 @@ nghttp2_session_callbacks* NewSessionCallbacks() {
         return ConnectionOf(user_data)->OnFrame(frame);
       });
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
-      callbacks, [](nghttp2_session*, std::uint8_t, std::int32_t stream, const std::uint8_t* data, std::size_t size,
-                    void* user_data) {
+      callbacks, [](nghttp2_session*, std::uint8_t, std::int32_t stream, const std::uint8_t* data,
+                    std::size_t size, void* user_data) {
         return ConnectionOf(user_data)->OnData(stream, {reinterpret_cast<const char*>(data), size});
       });
   nghttp2_session_callbacks_set_on_stream_close_callback(
@@ -177,20 +182,21 @@ nghttp2_session_callbacks* NewSessionCallbacks() {
                     nghttp2_data_source* source, void* user_data) {
         return ConnectionOf(user_data)->SendReply(static_cast<GrpcCall*>(source->ptr), head, length);
       });
-  nghttp2_session_callbacks_set_on_frame_send_callback(
-      callbacks, [](nghttp2_session* session, const nghttp2_frame* frame, void*) {
-        // An answer before the end of the request: the client may stop sending it.
-        if (frame->hd.type == NGHTTP2_HEADERS && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-          auto* call = static_cast<GrpcCall*>(nghttp2_session_get_stream_user_data(session, frame->hd.stream_id));
-          if (call != nullptr && !call->remote_closed) {
-            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
-          }
-        }
-        return 0;
-      });
+  nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, [](nghttp2_session* session,
+                                                                     const nghttp2_frame* frame, void*) {
+    // An answer before the end of the request: the client may stop sending it.
+    if (frame->hd.type == NGHTTP2_HEADERS && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+      auto* call = static_cast<GrpcCall*>(nghttp2_session_get_stream_user_data(session, frame->hd.stream_id));
+      if (call != nullptr && !call->remote_closed) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+      }
+    }
+    return 0;
+  });
   nghttp2_session_callbacks_set_data_source_read_length_callback(
-      callbacks, [](nghttp2_session*, std::uint8_t, std::int32_t, std::int32_t connection_window,
-                    std::int32_t stream_window, std::uint32_t max_frame, void*) -> ssize_t {
+      callbacks,
+      [](nghttp2_session*, std::uint8_t, std::int32_t, std::int32_t connection_window,
+         std::int32_t stream_window, std::uint32_t max_frame, void*) -> ssize_t {
         return std::min<std::int64_t>({connection_window, stream_window, max_frame, 64 << 10});
       });
   return callbacks;
@@ -203,7 +209,8 @@ nghttp2_option* NewSessionOptions() {
   return options;
 }
 
-Http2Connection::Http2Connection(IoLoop* loop, ConnectionContext* context, int fd, std::unique_ptr<TlsSession> tls,
+Http2Connection::Http2Connection(IoLoop* loop, ConnectionContext* context, int fd,
+                                 std::unique_ptr<TlsSession> tls,
                                  std::function<void(Http2Connection*)> closed)
     : loop_(loop),
       context_(context),
@@ -241,7 +248,8 @@ bool Http2Connection::Start() {
   };
   const bool ok =
       nghttp2_session_server_new2(&session_, context_->callbacks, this, context_->options) == 0 &&
-      nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries, sizeof(entries) / sizeof(entries[0])) == 0 &&
+      nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries, sizeof(entries) / sizeof(entries[0])) ==
+          0 &&
       nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow) == 0 &&
       loop_->Watch(fd_, EPOLLIN, this) && Flush();
   if (!ok) delete this;
@@ -267,7 +275,8 @@ void Http2Connection::Drain() {
   drained_at_ = IoLoop::Now();
   for (GrpcCall* call = calls_; call != nullptr; call = call->next) {
     const bool idle_stream = call->streaming() && !call->with_method && !call->ready;
-    if ((call->watching || idle_stream) && !call->ending) SendError(call, kUnavailable, "The server is shutting down");
+    if ((call->watching || idle_stream) && !call->ending)
+      SendError(call, kUnavailable, "The server is shutting down");
   }
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
                         NGHTTP2_NO_ERROR, nullptr, 0);
@@ -284,7 +293,8 @@ void Http2Connection::OnTick(IoLoop::TimePoint now) {
     close = now - created_ > settings.handshake_timeout;
   } else if (draining_) {
     close = now - drained_at_ > settings.max_age_grace;
-  } else if (now - created_ > settings.max_age || (call_count_ == 0 && now - idle_since_ > settings.max_idle)) {
+  } else if (now - created_ > settings.max_age ||
+             (call_count_ == 0 && now - idle_since_ > settings.max_idle)) {
     return Drain();
   }
   if (!close && now - last_read_ > settings.keepalive_time) {
@@ -411,7 +421,9 @@ void Http2Connection::Accept(GrpcCall* call) {
   }
 }
 
-void Http2Connection::Refuse(GrpcCall* call, int code, std::string message) { SendError(call, code, message); }
+void Http2Connection::Refuse(GrpcCall* call, int code, std::string message) {
+  SendError(call, code, message);
+}
 
 void Http2Connection::RespondHttpError(GrpcCall* call, const char* status) {
   call->ending = true;
@@ -428,7 +440,8 @@ int Http2Connection::OnData(std::int32_t stream, std::string_view data) {
         break;
       case MessageAssembler::Result::kTooLarge:
         Refuse(call, kResourceExhausted,
-               "The request message is larger than " + std::to_string(context_->settings.max_request_bytes) + " bytes");
+               "The request message is larger than " + std::to_string(context_->settings.max_request_bytes) +
+                   " bytes");
         break;
       case MessageAssembler::Result::kMessage: {
         bool compressed = false;
@@ -444,8 +457,8 @@ int Http2Connection::OnData(std::int32_t stream, std::string_view data) {
           if (!plain) {
             if (too_large) {
               Refuse(call, kResourceExhausted,
-                     "The request message is larger than " + std::to_string(context_->settings.max_request_bytes) +
-                         " bytes when decompressed");
+                     "The request message is larger than " +
+                         std::to_string(context_->settings.max_request_bytes) + " bytes when decompressed");
             } else {
               Refuse(call, kInternal, "Could not decompress the request message");
             }
@@ -552,8 +565,9 @@ bool Http2Connection::Dispatch(GrpcCall* call, bool more_waiting) {
     call->method->rpc.handle(call);
   }
   if (call->with_method && call->deadline != INT64_MAX) {
-    call->deadline_timer = loop_->AddTimer(IoLoop::Now() + std::max<std::int64_t>(call->deadline - UnixMicros(), 0),
-                                           [this, call] { OnDeadline(call); });
+    call->deadline_timer =
+        loop_->AddTimer(IoLoop::Now() + std::max<std::int64_t>(call->deadline - UnixMicros(), 0),
+                        [this, call] { OnDeadline(call); });
   }
   return elsewhere == nullptr;
 }
@@ -604,7 +618,8 @@ void Http2Connection::PushReply(GrpcCall* call, Bytes message) {
   }
   std::optional<Bytes> packed;
   if (call->accepts_reply_encoding) {
-    packed = CompressWithPrefix(*context_->settings.reply_encoding, {message.data.get() + kMessagePrefix, size});
+    packed =
+        CompressWithPrefix(*context_->settings.reply_encoding, {message.data.get() + kMessagePrefix, size});
   }
   if (packed) {
     message = std::move(*packed);
@@ -670,7 +685,8 @@ ssize_t Http2Connection::ReadReply(GrpcCall* call, std::size_t length, std::uint
       nghttp2_submit_trailer(session_, call->stream, trailers, 1);
     } else {
       const std::string number = std::to_string(call->end_code);
-      const nghttp2_nv trailers[] = {Header("grpc-status", number, 0), Header("grpc-message", call->end_message, 0)};
+      const nghttp2_nv trailers[] = {Header("grpc-status", number, 0),
+                                     Header("grpc-message", call->end_message, 0)};
       nghttp2_submit_trailer(session_, call->stream, trailers, 2);
     }
   } else if (given == 0) {
@@ -737,7 +753,8 @@ bool Http2Connection::Receive() {
 }
 
 bool Http2Connection::Consume(std::string_view data) {
-  return nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(data.data()), data.size()) >= 0;
+  return nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(data.data()),
+                                  data.size()) >= 0;
 }
 
 bool Http2Connection::Flush() {

@@ -29,7 +29,7 @@ namespace tfipu::serving {
 struct Http2Settings {
   std::size_t max_request_bytes = 0x7fffffff;
   std::size_t max_reply_bytes = 0xffffffff;
-  std::size_t max_calls = 0;  // of all connections; 0: no bound
+  std::size_t max_calls = 0;                    // of all connections; 0: no bound
   std::uint32_t max_concurrent_streams = 1000;  // of one connection
   std::uint32_t max_header_bytes = 64 << 10;
   std::optional<MessageEncoding> reply_encoding;
@@ -58,8 +58,8 @@ struct ConnectionContext {
 
 class GrpcCall;
 
-// Belongs to one loop and lives on its thread. Deletes itself when the connection is over; calls that are still with their
-// methods outlive it and go when these finish them.
+// Belongs to one loop and lives on its thread. Deletes itself when the connection is over; calls that are
+// still with their methods outlive it and go when these finish them.
 class Http2Connection final : public SocketWatcher {
  public:
   // Owns `fd`. `closed` is told last of all, when the connection is about to be deleted.
@@ -107,7 +107,8 @@ class Http2Connection final : public SocketWatcher {
   void SendError(GrpcCall* call, int code, const std::string& message);
   // Puts a message of the call's on its way; not for the last one of a unary call.
   void PushReply(GrpcCall* call, Bytes message);
-  // Gives the call's next complete message to its method, on this thread or another loop's. Whether it was this.
+  // Gives the call's next complete message to its method, on this thread or another loop's. Whether it was
+  // this.
   bool Dispatch(GrpcCall* call, bool more_waiting);
   void RunReady();
   void StartWatch(GrpcCall* call);
@@ -128,9 +129,9 @@ class Http2Connection final : public SocketWatcher {
   const std::function<void(Http2Connection*)> closed_;
   nghttp2_session* session_ = nullptr;
 
-  std::string out_;           // frames, from out_begin_ on
+  std::string out_;  // frames, from out_begin_ on
   std::size_t out_begin_ = 0;
-  std::string tls_out_;       // the same encrypted, from tls_begin_ on
+  std::string tls_out_;  // the same encrypted, from tls_begin_ on
   std::size_t tls_begin_ = 0;
   bool wants_write_ = false;
   bool over_ = false;

@@ -116,7 +116,8 @@ int IoLoop::RunTimers() {
   while (!timers_.empty()) {
     const TimePoint now = Now();
     auto first = timers_.begin();
-    if (first->first > now) return static_cast<int>(std::min<TimePoint>((first->first - now + 999) / 1000, 60000));
+    if (first->first > now)
+      return static_cast<int>(std::min<TimePoint>((first->first - now + 999) / 1000, 60000));
     auto task = std::move(first->second);
     timers_.erase(first);
     task();

@@ -52,7 +52,9 @@ class IoLoop {
   // A watcher may be deleted after this; events that were fetched already are not delivered.
   void Unwatch(int fd, SocketWatcher* watcher);
 
-  Timers::iterator AddTimer(TimePoint when, std::function<void()> task) { return timers_.emplace(when, std::move(task)); }
+  Timers::iterator AddTimer(TimePoint when, std::function<void()> task) {
+    return timers_.emplace(when, std::move(task));
+  }
   void RemoveTimer(Timers::iterator timer) { timers_.erase(timer); }
 
   static TimePoint Now();

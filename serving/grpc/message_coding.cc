@@ -17,7 +17,9 @@ struct StreamScope {
 };
 
 // Window bits that make zlib speak gzip.
-constexpr int WindowBits(MessageEncoding encoding) { return encoding == MessageEncoding::kGzip ? 15 + 16 : 15; }
+constexpr int WindowBits(MessageEncoding encoding) {
+  return encoding == MessageEncoding::kGzip ? 15 + 16 : 15;
+}
 
 }  // namespace
 
@@ -125,7 +127,8 @@ std::optional<Bytes> Decompress(MessageEncoding encoding, std::string_view data,
 std::optional<Bytes> CompressWithPrefix(MessageEncoding encoding, std::string_view data) {
   StreamScope<deflateEnd> scope;
   z_stream& stream = scope.stream;
-  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WindowBits(encoding), 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WindowBits(encoding), 8, Z_DEFAULT_STRATEGY) !=
+      Z_OK) {
     return std::nullopt;
   }
   if (data.size() > std::numeric_limits<uInt>::max()) return std::nullopt;

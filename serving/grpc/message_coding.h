@@ -24,7 +24,8 @@ struct Bytes {
   std::size_t size = 0;
 };
 
-// One message's encoded bytes, with its five bytes in front. The buffer holds those as its first five bytes already.
+// One message's encoded bytes, with its five bytes in front. The buffer holds those as its first five bytes
+// already.
 constexpr std::size_t kMessagePrefix = 5;
 void WriteMessagePrefix(char* prefix, bool compressed, std::size_t size);
 
@@ -55,8 +56,10 @@ class MessageAssembler {
   std::size_t capacity_ = 0;
 };
 
-// The plain bytes of a compressed message; nullopt when it is damaged or has more than `max_bytes`, which `*too_large` tells.
-std::optional<Bytes> Decompress(MessageEncoding encoding, std::string_view data, std::size_t max_bytes, bool* too_large);
+// The plain bytes of a compressed message; nullopt when it is damaged or has more than `max_bytes`, which
+// `*too_large` tells.
+std::optional<Bytes> Decompress(MessageEncoding encoding, std::string_view data, std::size_t max_bytes,
+                                bool* too_large);
 // A message compressed, with room for the prefix in front; nullopt when that fails or saves nothing.
 std::optional<Bytes> CompressWithPrefix(MessageEncoding encoding, std::string_view data);
 

@@ -90,12 +90,11 @@ TEST(Timeout, HasSixUnits) {
   EXPECT_EQ(ParseTimeout("2u"), 2);
   EXPECT_EQ(ParseTimeout("2000n"), 2);
   EXPECT_EQ(ParseTimeout("99999999H"), 99999999 * INT64_C(3600000000));
-  for (const char* wrong : {"", "S", "2", "2x", "-2S", "999999999S", "1.5S"}) EXPECT_FALSE(ParseTimeout(wrong)) << wrong;
+  for (const char* wrong : {"", "S", "2", "2x", "-2S", "999999999S", "1.5S"})
+    EXPECT_FALSE(ParseTimeout(wrong)) << wrong;
 }
 
-TEST(StatusMessage, IsPercentEncoded) {
-  EXPECT_EQ(PercentEncode("100% of\n\xc3\xa9"), "100%25 of%0A%C3%A9");
-}
+TEST(StatusMessage, IsPercentEncoded) { EXPECT_EQ(PercentEncode("100% of\n\xc3\xa9"), "100%25 of%0A%C3%A9"); }
 
 }  // namespace
 }  // namespace tfipu::serving

@@ -72,7 +72,8 @@ int ChooseProtocol(SSL*, const unsigned char** out, unsigned char* out_size, con
   // What is chosen outlives this call.
   static constexpr unsigned char kHttp2[] = {2, 'h', '2'};
   unsigned char* chosen = nullptr;
-  if (SSL_select_next_proto(&chosen, out_size, kHttp2, sizeof(kHttp2), in, in_size) != OPENSSL_NPN_NEGOTIATED) {
+  if (SSL_select_next_proto(&chosen, out_size, kHttp2, sizeof(kHttp2), in, in_size) !=
+      OPENSSL_NPN_NEGOTIATED) {
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   }
   *out = chosen;
@@ -89,7 +90,8 @@ std::unique_ptr<TlsContext> TlsContext::Create(const GrpcTls& options, std::stri
   }
   std::unique_ptr<TlsContext> made(new TlsContext(context));
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_options(context,
+                      SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   // Idle connections are many; each would keep 32 KiB.
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_id_context(context, reinterpret_cast<const unsigned char*>("grpc"), 4);
@@ -129,7 +131,8 @@ TlsSession::~TlsSession() { SSL_free(ssl_); }
 
 bool TlsSession::Feed(std::string_view data) {
   while (!data.empty()) {
-    const int taken = BIO_write(SSL_get_rbio(ssl_), data.data(), static_cast<int>(std::min<std::size_t>(data.size(), INT_MAX)));
+    const int taken = BIO_write(SSL_get_rbio(ssl_), data.data(),
+                                static_cast<int>(std::min<std::size_t>(data.size(), INT_MAX)));
     if (taken <= 0) return false;
     data.remove_prefix(taken);
   }

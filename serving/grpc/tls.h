@@ -40,8 +40,8 @@ class TlsSession {
 
   // Takes bytes from the network. False when there is no memory for them.
   bool Feed(std::string_view data);
-  // Decrypts into a buffer: the number of bytes, 0 when more must come from the network first, negative when the
-  // connection is at its end or broken. Brings the handshake forward.
+  // Decrypts into a buffer: the number of bytes, 0 when more must come from the network first, negative when
+  // the connection is at its end or broken. Brings the handshake forward.
   int Read(char* buffer, int size);
   // Encrypts. False when the handshake is not done or the connection is broken.
   bool Write(std::string_view data);
