@@ -66,7 +66,8 @@ class StepSource {
 //
 // States: idle -> Run() -> running -> (NextStep() returns nullptr) -> idle
 //                                  -> (failure) -> failed -> Reset() -> idle
-// Run() and Reset() are called by one thread, the engine's. The device's own threads live as long as the device.
+// Run() and Reset() are called by one thread at a time, not always the same one. The device's own threads live as long as
+// the device.
 class Device {
  public:
   virtual ~Device() = default;
