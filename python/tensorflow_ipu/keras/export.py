@@ -54,7 +54,7 @@ def export_keras(
       preprocessing_step_signature: list or tuple of tf.TensorSpec, one for each parameter of
         `preprocessing_step`; not needed when that is a tf.function with an `input_signature`.
       postprocessing_step: function that runs on the CPU on the outputs of the model.
-      postprocessing_step_signature: as preprocessing_step_signature; by default what the model returns.
+      postprocessing_step_signature: as preprocessing_step_signature.
       purge_export_dir: replaces what is in `export_dir`, once the new model is complete.
       timeout_us, dynamic_batch, replicas, target_cpu, progress: see export_single_step().
 
