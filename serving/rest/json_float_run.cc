@@ -104,7 +104,7 @@ TFIPU_AVX2 inline bool ShortNumber(const char* p, const char* comma, float* out)
   if ((fraction < 1) | (fraction > 32) | (before_point > 9) | (p[1] != '.')) return false;
   __m128i digits;
   __m128i rest;
-  const bool plain = Digits16(p + 2 + kept - 16, kept, &digits) & Digits16(comma - 16, kept, &rest);
+  const bool plain = Digits16(p + 2 + kept - 16, kept, &digits) && Digits16(comma - 16, kept, &rest);
   if (!plain || ((fraction > 16) & (before_point == 0) & (p[2] == '0'))) return false;
   const double magnitude = static_cast<double>(static_cast<int>(before_point)) +
                            static_cast<double>(Value16(digits)) * json_number_internal::kScales[22 - kept];

@@ -162,6 +162,13 @@ void RestHandler::Impl::Handle(HttpExchange* exchange) {
       if (!json.ok()) return AnswerError(exchange, json.status());
       return Answer(exchange, 200, kJson, *std::move(json));
     }
+    case RestCall::kStatistics: {
+      if (!options_.statistics) return AnswerError(exchange, absl::NotFoundError(absl::StrCat("Not found: ", path)));
+      if (!get) return AnswerMethodNotAllowed(exchange, "GET");
+      auto servable = directory_->Find(route.model);
+      if (!servable.ok()) return AnswerError(exchange, servable.status());
+      return Answer(exchange, 200, kJson, options_.statistics((*servable)->id()));
+    }
     case RestCall::kPredict:
     case RestCall::kClassify:
     case RestCall::kRegress:

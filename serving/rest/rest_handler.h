@@ -1,4 +1,5 @@
-// Answers TensorFlow Serving's REST API: model status, metadata, predict, classify and regress.
+// Answers TensorFlow Serving's REST API: model status, metadata, predict, classify and regress; and
+// statistics, which are our own.
 #ifndef SERVING_REST_REST_HANDLER_H_
 #define SERVING_REST_REST_HANDLER_H_
 
@@ -34,6 +35,8 @@ struct RestOptions {
   int max_json_depth = 300;
   // Bodies above this size are parsed on the call pool, so that they hold up no IO thread.
   std::size_t max_inline_body_bytes = 1 << 20;
+  // The body of GET .../stats for a served version, as JSON; empty: there is no such path.
+  std::function<std::string(const ServableId&)> statistics;
   // GET routes by exact path, for example "/monitoring/prometheus/metrics".
   std::map<std::string, RestPage> pages;
 };

@@ -98,9 +98,12 @@ absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
     if (rest.empty()) return absl::OkStatus();
     word = NextPiece(&rest);
   }
-  if (!absl::EqualsIgnoreCase(word, "metadata") || !rest.empty() || route->call != RestCall::kStatus)
+  const bool statistics = absl::EqualsIgnoreCase(word, "stats");
+  if ((!statistics && !absl::EqualsIgnoreCase(word, "metadata")) || !rest.empty() ||
+      route->call != RestCall::kStatus) {
     return malformed;
-  route->call = RestCall::kMetadata;
+  }
+  route->call = statistics ? RestCall::kStatistics : RestCall::kMetadata;
   return absl::OkStatus();
 }
 

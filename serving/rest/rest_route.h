@@ -10,7 +10,7 @@
 
 namespace tfipu::serving {
 
-enum class RestCall { kStatus, kMetadata, kPredict, kClassify, kRegress };
+enum class RestCall { kStatus, kMetadata, kStatistics, kPredict, kClassify, kRegress };
 
 struct RestRoute {
   RestCall call = RestCall::kStatus;
@@ -21,7 +21,7 @@ struct RestRoute {
 // are.
 std::string PathOf(absl::string_view target);
 
-// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata], fixed words in any case.
+// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata|/stats], fixed words in any case.
 // NotFound for what lies outside /v1/, InvalidArgument for what lies inside and is none of these.
 absl::Status ParseRoute(absl::string_view path, RestRoute* route);
 

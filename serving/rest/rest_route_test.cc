@@ -35,6 +35,8 @@ TEST(RestRouteTest, Routes) {
   EXPECT_EQ(route("/v1/models/m/labels/stable:regress").call, RestCall::kRegress);
   EXPECT_EQ(route("/v1/models/m/labels/stable:regress").model.label, "stable");
   EXPECT_EQ(route("/v1/models/m/versions/3").call, RestCall::kStatus);
+  EXPECT_EQ(route("/v1/models/m/stats").call, RestCall::kStatistics);
+  EXPECT_EQ(route("/v1/models/m/versions/3/stats").call, RestCall::kStatistics);
   EXPECT_EQ(route("/v1/models/m/labels/l/metadata").call, RestCall::kMetadata);
   EXPECT_EQ(route("/v1/models/m/versions/9223372036854775807/metadata").model.version, 9223372036854775807);
   EXPECT_EQ(route("/v1/models/metadata").call, RestCall::kStatus);
@@ -60,6 +62,8 @@ TEST(RestRouteTest, RefusesOthers) {
                            "/v1/models/m/versions/1/labels/l",
                            "/v1/models/m/metadata:predict",
                            "/v1/models/m/metadata/x",
+                           "/v1/models/m/stats/x",
+                           "/v1/models/m/stats:predict",
                            "/v1/models/m/other",
                            "/v1/models/m:predict/versions/1",
                            "/v1/models//metadata",
