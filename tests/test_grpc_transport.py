@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from model_server import ModelServer, channel
-from served_models import open_gate, write_adder, write_gate
+from served_models import Gate, write_adder
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
@@ -44,10 +43,9 @@ def add(connection: grpc.Channel, count: int = 1, **how: object) -> float:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the models "adder" (x + 2) and "gate", and a config that serves both."""
+    """A folder with the model "adder" (x + 2), and a config that serves it and the model of `gate`."""
     folder = tmp_path_factory.mktemp("models")
     write_adder(folder / "adder", 1, 2.0)
-    write_gate(folder / "gate", 1, folder / "pipe")
     configs = "".join(
         f'config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}\n'
         for name in ("adder", "gate")
@@ -57,12 +55,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(models: Path) -> Iterator[ModelServer]:
+def gate(models: Path) -> Gate:
+    return Gate(models / "gate", 1)
+
+
+@pytest.fixture(scope="module")
+def server(models: Path, gate: Gate) -> Iterator[ModelServer]:
     with ModelServer(f"--model_config_file={models / 'models.config'}") as running:
         yield running
 
 
-def test_slow_calls_starve_nobody(server: ModelServer, models: Path) -> None:
+def test_slow_calls_starve_nobody(server: ModelServer, gate: Gate) -> None:
     with channel(server) as connection, channel(server) as other:
         gated = adder_request(1, "gate")
         waiting = [Stub(connection).Predict.future(gated, timeout=120) for _ in range(32)]
@@ -76,14 +79,11 @@ def test_slow_calls_starve_nobody(server: ModelServer, models: Path) -> None:
         assert model_service.GetModelStatus(status, timeout=60).model_version_status[0].version == 1
         assert other.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=60) == b"\x08\x01"
         assert not any(call.done() for call in waiting)
-        # One opening serves the calls that hang at that moment: open until all are answered.
-        while not all(call.done() for call in waiting):
-            threading.Thread(target=open_gate, args=(models / "pipe",), daemon=True).start()
-            threading.Event().wait(0.01)
-        assert all(call.result().outputs["y"].float_val[0] == 1.0 for call in waiting)
+        with gate.open():
+            assert all(call.result().outputs["y"].float_val[0] == 1.0 for call in waiting)
 
 
-def test_deadline_and_cancellation_end_a_waiting_call(server: ModelServer, models: Path) -> None:
+def test_deadline_and_cancellation_end_a_waiting_call(server: ModelServer, gate: Gate) -> None:
     with channel(server) as connection:
         with pytest.raises(grpc.RpcError) as error:
             Stub(connection).Predict(adder_request(1, "gate"), timeout=0.2)
@@ -91,8 +91,9 @@ def test_deadline_and_cancellation_end_a_waiting_call(server: ModelServer, model
         call = Stub(connection).Predict.future(adder_request(1, "gate"), timeout=60)
         assert call.cancel()
         assert add(connection) == 3.0
-    for _ in range(2):
-        threading.Thread(target=open_gate, args=(models / "pipe",), daemon=True).start()
+    # The abandoned calls leave the model.
+    with gate.open(), channel(server) as connection:
+        assert Stub(connection).Predict(adder_request(1, "gate"), timeout=60).outputs["y"].float_val[0] == 1.0
 
 
 def test_many_clients_at_once(server: ModelServer) -> None:
@@ -269,7 +270,7 @@ def test_tls(models: Path, keys: Path, tmp_path: Path, client_verify: bool) -> N
             add(plain)
 
 
-def test_reload_replaces_the_models(models: Path, tmp_path: Path) -> None:
+def test_reload_replaces_the_models(models: Path, gate: Gate, tmp_path: Path) -> None:
     write_adder(tmp_path / "other", 4, 10.0)
     with (
         ModelServer(f"--model_config_file={models / 'models.config'}") as server,
