@@ -14,7 +14,9 @@ namespace {
 
 struct Flag {
   absl::string_view name;
-  std::variant<bool Flags::*, std::int32_t Flags::*, std::int64_t Flags::*, float Flags::*, std::string Flags::*> member;
+  std::variant<bool Flags::*, std::int32_t Flags::*, std::int64_t Flags::*, float Flags::*,
+               std::string Flags::*>
+      member;
   absl::string_view help;
 };
 
@@ -30,51 +32,65 @@ const std::vector<Group>& Groups() {
         {"grpc_socket_path", &Flags::grpc_socket_path,
          "Path of a Unix-domain socket on which the gRPC API listens as well."},
         {"rest_api_port", &Flags::rest_api_port,
-         "TCP port of the REST API. 0: off. -1: a free one that the system chooses. Must differ from --port."},
+         "TCP port of the REST API. 0: off. -1: a free one that the system chooses. Must differ from "
+         "--port."},
         {"bind_address", &Flags::bind_address,
          "Numeric address on which both listen; \"::\" is IPv6 and IPv4."},
         {"port_file", &Flags::port_file,
          "File to which {\"grpc\": 8500, \"rest\": 8501} is written once both listen; 0 is off."},
         {"listen_while_loading", &Flags::listen_while_loading,
-         "Listen at once. Otherwise the ports open when each model that was found at start is served or has failed."},
+         "Listen at once. Otherwise the ports open when each model that was found at start is served or has "
+         "failed."},
         {"ssl_config_file", &Flags::ssl_config_file,
-         "Text file of an SSLConfig (server_key, server_cert, custom_ca, client_verify): gRPC's TCP port speaks TLS."},
+         "Text file of an SSLConfig (server_key, server_cert, custom_ca, client_verify): gRPC's TCP port "
+         "speaks TLS."},
         {"use_alts_credentials", &Flags::use_alts_credentials,
          "Google's ALTS, which exists only on Google Cloud: not supported, and an error when set."},
         {"shutdown_grace_seconds", &Flags::shutdown_grace_seconds,
-         "After SIGTERM or SIGINT, how long running requests may take to finish. A second signal ends at once."}}},
+         "After SIGTERM or SIGINT, how long running requests may take to finish. A second signal ends at "
+         "once."}}},
       {"Models",
        {{"model_name", &Flags::model_name, "Name of the model at --model_base_path."},
         {"model_base_path", &Flags::model_base_path,
          "Folder of one model, with a folder named by a number for each version."},
         {"model_config_file", &Flags::model_config_file,
-         "Text file of a ModelServerConfig: any number of models. Instead of --model_name and --model_base_path."},
+         "Text file of a ModelServerConfig: any number of models. Instead of --model_name and "
+         "--model_base_path."},
         {"model_config_file_poll_wait_seconds", &Flags::model_config_file_poll_wait_seconds,
          "Seconds between looks at --model_config_file; when it has changed it takes effect. 0: read once."},
         {"file_system_poll_wait_seconds", &Flags::file_system_poll_wait_seconds,
-         "Seconds between looks for new versions. 0: look once at start and once for each new config. Negative: never "
+         "Seconds between looks for new versions. 0: look once at start and once for each new config. "
+         "Negative: never "
          "look."},
         {"allow_version_labels_for_unavailable_models", &Flags::allow_version_labels_for_unavailable_models,
-         "A reloaded config may give a new label to a version that is not available (at start it always may)."},
+         "A reloaded config may give a new label to a version that is not available (at start it always "
+         "may)."},
         {"version_transition", &Flags::version_transition,
          "availability: load new versions, then unload old ones. resources: unload old ones first."},
-        {"saved_model_tags", &Flags::saved_model_tags, "Tags of the meta graph to load, separated by commas."},
+        {"saved_model_tags", &Flags::saved_model_tags,
+         "Tags of the meta graph to load, separated by commas."},
         {"platform_config_file", &Flags::platform_config_file,
-         "Text file of a PlatformConfigMap for platform \"tensorflow\": session config and batching parameters. Instead "
+         "Text file of a PlatformConfigMap for platform \"tensorflow\": session config and batching "
+         "parameters. Instead "
          "of --enable_batching and the --tensorflow_ flags."},
-        {"prefer_tflite_model", &Flags::prefer_tflite_model, "TensorFlow Lite is not supported: accepted, no effect."},
-        {"num_tflite_pools", &Flags::num_tflite_pools, "TensorFlow Lite is not supported: accepted, no effect."},
+        {"prefer_tflite_model", &Flags::prefer_tflite_model,
+         "TensorFlow Lite is not supported: accepted, no effect."},
+        {"num_tflite_pools", &Flags::num_tflite_pools,
+         "TensorFlow Lite is not supported: accepted, no effect."},
         {"num_tflite_interpreters_per_pool", &Flags::num_tflite_interpreters_per_pool,
          "TensorFlow Lite is not supported: accepted, no effect."},
         {"remove_unused_fields_from_bundle_metagraph", &Flags::remove_unused_fields_from_bundle_metagraph,
-         "Nothing of a meta graph but its signatures is kept after loading. --noremove... keeps the session's graph "
+         "Nothing of a meta graph but its signatures is kept after loading. --noremove... keeps the "
+         "session's graph "
          "definition too."}}},
       {"Loading",
-       {{"num_load_threads", &Flags::num_load_threads, "Versions loaded at the same time. 0: one for each core."},
+       {{"num_load_threads", &Flags::num_load_threads,
+         "Versions loaded at the same time. 0: one for each core."},
         {"num_unload_threads", &Flags::num_unload_threads, "Versions unloaded at the same time. 0: one."},
         {"max_num_load_retries", &Flags::max_num_load_retries,
          "Further attempts to load a version after a transient error; other errors are final."},
-        {"load_retry_interval_micros", &Flags::load_retry_interval_micros, "Microseconds between attempts to load."},
+        {"load_retry_interval_micros", &Flags::load_retry_interval_micros,
+         "Microseconds between attempts to load."},
         {"enable_model_warmup", &Flags::enable_model_warmup,
          "Replay assets.extra/tf_serving_warmup_requests before a version is served."},
         {"num_request_iterations_for_warmup", &Flags::num_request_iterations_for_warmup,
@@ -92,15 +108,20 @@ const std::vector<Group>& Groups() {
        {{"tensorflow_session_parallelism", &Flags::tensorflow_session_parallelism,
          "Sets both of the next two flags where they are 0."},
         {"tensorflow_intra_op_parallelism", &Flags::tensorflow_intra_op_parallelism,
-         "Threads within one operation. 0: one for each core."},
+         "Threads for one operation, a number or 0 for 1: requests then use one core each. More shorten "
+         "large models' requests "
+         "while cores are idle, and cost throughput when they are not."},
         {"tensorflow_inter_op_parallelism", &Flags::tensorflow_inter_op_parallelism,
-         "Threads for independent operations of one request. 0 or 1: none, requests run in the threads that hold them."},
+         "Threads for independent operations of one request. 0 or 1: none, requests run in the threads that "
+         "hold them."},
         {"tensorflow_session_config_file", &Flags::tensorflow_session_config_file,
          "Text file of a ConfigProto for all sessions; flags above that are set take precedence."},
         {"thread_pool_factory_config_file", &Flags::thread_pool_factory_config_file,
-         "Thread pool factories are linked into a server at build time and this one has none: accepted, no effect."},
+         "Thread pool factories are linked into a server at build time and this one has none: accepted, no "
+         "effect."},
         {"mixed_precision", &Flags::mixed_precision,
-         "\"bfloat16\": matrix products and convolutions in bfloat16 where that is safe. Empty: as exported."},
+         "\"bfloat16\": matrix products and convolutions in bfloat16 where that is safe. Empty: as "
+         "exported."},
         {"xla_cpu_compilation_enabled", &Flags::xla_cpu_compilation_enabled,
          "Compile clusters of operations with XLA at the first call of a shape."},
         {"xla_gpu_compilation_enabled", &Flags::xla_gpu_compilation_enabled, "No GPUs: accepted, no effect."},
@@ -111,7 +132,8 @@ const std::vector<Group>& Groups() {
          "Requests that may wait for a thread, for gRPC and REST each; one more is refused."}}},
       {"Emulated IPUs",
        {{"ipu_timeout_us", &Flags::ipu_timeout_us,
-         "Microseconds without input after which a pipeline that holds requests is pushed on. -1: as exported."},
+         "Microseconds without input after which a pipeline that holds requests is pushed on. -1: as "
+         "exported."},
         {"ipu_replicas", &Flags::ipu_replicas, "Devices for each executable. 0: as exported."},
         {"ipu_max_wait_us", &Flags::ipu_max_wait_us,
          "Microseconds that a row may wait for others of a dynamic batch. -1: as exported."},
@@ -136,7 +158,8 @@ const std::vector<Group>& Groups() {
          "Threads for requests that are not short; short ones run in the IO threads."},
         {"rest_api_num_io_threads", &Flags::rest_api_num_io_threads, "IO threads. 0: one for each core."},
         {"rest_api_timeout_in_ms", &Flags::rest_api_timeout_in_ms, "Longest time of a request."},
-        {"rest_api_enable_cors_support", &Flags::rest_api_enable_cors_support, "Let web pages of any origin call."},
+        {"rest_api_enable_cors_support", &Flags::rest_api_enable_cors_support,
+         "Let web pages of any origin call."},
         {"rest_api_max_connections", &Flags::rest_api_max_connections, "Connections at the same time."},
         {"rest_api_max_body_bytes", &Flags::rest_api_max_body_bytes,
          "Size of a request's body, as sent and decompressed."},
@@ -150,7 +173,8 @@ const std::vector<Group>& Groups() {
          "Time that a connection may be without request."}}},
       {"Monitoring",
        {{"monitoring_config_file", &Flags::monitoring_config_file,
-         "Text file of a MonitoringConfig: prometheus_config { enable: true path: \"...\" } adds a page to the REST "
+         "Text file of a MonitoringConfig: prometheus_config { enable: true path: \"...\" } adds a page to "
+         "the REST "
          "API."}}},
       {"Help",
        {{"help", &Flags::help, "Print this and exit."},
@@ -206,7 +230,8 @@ bool ParseBool(absl::string_view value, bool* parsed) {
 
 absl::Status SetFlag(const Flag& flag, absl::string_view value, Flags* flags) {
   const auto wrong = [&](absl::string_view expected) {
-    return absl::InvalidArgumentError(absl::StrCat("--", flag.name, ": found \"", value, "\", expected ", expected, "."));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", flag.name, ": found \"", value, "\", expected ", expected, "."));
   };
   if (const auto* text = std::get_if<std::string Flags::*>(&flag.member)) {
     flags->*(*text) = std::string(value);
@@ -245,7 +270,8 @@ absl::Status ParseFlags(absl::Span<const char* const> arguments, Flags* flags) {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     absl::string_view argument = arguments[i];
     if (argument.size() < 3 || argument.substr(0, 2) != "--") {
-      return absl::InvalidArgumentError(absl::StrCat("\"", argument, "\" is no flag; expected --name=value. See --help."));
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", argument, "\" is no flag; expected --name=value. See --help."));
     }
     argument.remove_prefix(2);
     const std::size_t equals = argument.find('=');
@@ -272,7 +298,8 @@ absl::Status ParseFlags(absl::Span<const char* const> arguments, Flags* flags) {
     } else if (i + 1 < arguments.size()) {
       value = arguments[++i];
     } else {
-      return absl::InvalidArgumentError(absl::StrCat("--", name, " has no value; expected --", name, "=value."));
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", name, " has no value; expected --", name, "=value."));
     }
     if (absl::Status status = SetFlag(*flag, value, flags); !status.ok()) return status;
   }
@@ -283,7 +310,8 @@ std::string FlagHelp() {
   std::string help =
       "tensorflow_model_server serves SavedModels, also those exported for IPUs, over gRPC and REST.\n"
       "\n"
-      "  tensorflow_model_server --rest_api_port=8501 --model_name=my_model --model_base_path=/path/to/my_model\n"
+      "  tensorflow_model_server --rest_api_port=8501 --model_name=my_model "
+      "--model_base_path=/path/to/my_model\n"
       "\n"
       "Flags are --name=value or --name value; booleans also --name and --noname.\n";
   for (const Group& group : Groups()) {

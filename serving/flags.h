@@ -10,8 +10,8 @@
 
 namespace tfipu::serving {
 
-// One member for each flag, of the flag's name and with its default; flags.cc says what each does. The first block is
-// that of TensorFlow Serving 2.21, the second our own.
+// One member for each flag, of the flag's name and with its default; flags.cc says what each does. The first
+// block is that of TensorFlow Serving 2.21, the second our own.
 struct Flags {
   // Addresses
   std::int32_t port = 8500;
@@ -96,8 +96,8 @@ struct Flags {
 };
 
 // Reads "--name=value", "--name value", and for booleans also "--name", "--noname", "--name=true|false|1|0".
-// InvalidArgument names the argument that is wrong: an unknown flag (with the one most like it), a value that is no
-// such thing, anything that is no flag. The last of several counts.
+// InvalidArgument names the argument that is wrong: an unknown flag (with the one most like it), a value that
+// is no such thing, anything that is no flag. The last of several counts.
 absl::Status ParseFlags(absl::Span<const char* const> arguments, Flags* flags);
 
 // All flags in groups, with defaults and what they do.

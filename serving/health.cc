@@ -5,7 +5,8 @@
 namespace tfipu::serving {
 namespace {
 
-const char* const kServices[] = {"", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"};
+const char* const kServices[] = {"", "tensorflow.serving.PredictionService",
+                                 "tensorflow.serving.ModelService"};
 
 }  // namespace
 
@@ -48,12 +49,14 @@ void Health::Refresh() {
     if (state.stage < ServableStage::kAvailable) unsettled.insert(state.id.name);
   }
   bool settled = true;
-  for (const std::string& model : models_) settled &= available.count(model) > 0 || unsettled.count(model) == 0;
+  for (const std::string& model : models_)
+    settled &= available.count(model) > 0 || unsettled.count(model) == 0;
   was_healthy_ = !available.empty() && (settled || was_healthy_);
   for (const char* const service : kServices) Set(service, was_healthy_ && !stopped_);
   std::set<std::string> models(models_.begin(), models_.end());
   for (const auto& [service, _] : told_) {
-    if (models.count(service) == 0 && service != kServices[0] && service != kServices[1] && service != kServices[2]) {
+    if (models.count(service) == 0 && service != kServices[0] && service != kServices[1] &&
+        service != kServices[2]) {
       models.insert(service);
     }
   }

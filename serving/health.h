@@ -14,9 +14,10 @@
 
 namespace tfipu::serving {
 
-// A model is healthy while a version of it is available. The server ("" and the names of its gRPC services) is healthy when
-// every configured model is settled (available, or its versions have failed) and one at least is available, and stays so
-// while any model is available: one broken model does not take the others out of service. Thread-safe.
+// A model is healthy while a version of it is available. The server ("" and the names of its gRPC services)
+// is healthy when every configured model is settled (available, or its versions have failed) and one at least
+// is available, and stays so while any model is available: one broken model does not take the others out of
+// service. Thread-safe.
 class Health {
  public:
   // Sets the health of a service; called one at a time, and only for changes.

@@ -65,7 +65,8 @@ absl::Status ReplayLog(const Servable& servable, const tensorflow::serving::Pred
     tensorflow::serving::MultiInferenceResponse response;
     return MultiInference(servable, log.multi_inference_log().request(), options, context, &response);
   }
-  return absl::UnimplementedError("it records a call that is none of Predict, Classify, Regress and MultiInference");
+  return absl::UnimplementedError(
+      "it records a call that is none of Predict, Classify, Regress and MultiInference");
 }
 
 class SavedModelLoader : public Loader {
@@ -86,10 +87,11 @@ class SavedModelLoader : public Loader {
       servable = MakeBatchingServable(std::move(servable), batching);
     }
     if (flags_.enable_model_warmup) {
-      TFIPU_RETURN_IF_ERROR(WarmUp(*servable, source_.path, std::max(1, flags_.num_request_iterations_for_warmup),
-                                   [this](const Servable& warm, const tensorflow::serving::PredictionLog& log) {
-                                     return ReplayLog(warm, log, inference_);
-                                   }));
+      TFIPU_RETURN_IF_ERROR(
+          WarmUp(*servable, source_.path, std::max(1, flags_.num_request_iterations_for_warmup),
+                 [this](const Servable& warm, const tensorflow::serving::PredictionLog& log) {
+                   return ReplayLog(warm, log, inference_);
+                 }));
     }
     if (flags_.flush_filesystem_caches) tensorflow::Env::Default()->FlushFileSystemCaches().IgnoreError();
     return servable;
@@ -120,8 +122,8 @@ void LogChange(const ServableState& state) {
   switch (state.stage) {
     case ServableStage::kLoading:
       if (!state.status.ok()) {
-        LogWarning("Loading servable version ", state.id.DebugString(), " failed and will be tried again: ",
-                   state.status.ToString());
+        LogWarning("Loading servable version ", state.id.DebugString(),
+                   " failed and will be tried again: ", state.status.ToString());
       }
       break;
     case ServableStage::kAvailable:
@@ -146,8 +148,10 @@ void LogFlagsWithoutEffect(const Flags& flags) {
   const auto note = [](bool set, absl::string_view name, absl::string_view why) {
     if (set) LogInfo("--", name, " has no effect: ", why);
   };
-  note(flags.prefer_tflite_model, "prefer_tflite_model", "TensorFlow Lite is not supported, SavedModels are served.");
-  note(flags.num_tflite_pools != defaults.num_tflite_pools, "num_tflite_pools", "TensorFlow Lite is not supported.");
+  note(flags.prefer_tflite_model, "prefer_tflite_model",
+       "TensorFlow Lite is not supported, SavedModels are served.");
+  note(flags.num_tflite_pools != defaults.num_tflite_pools, "num_tflite_pools",
+       "TensorFlow Lite is not supported.");
   note(flags.num_tflite_interpreters_per_pool != defaults.num_tflite_interpreters_per_pool,
        "num_tflite_interpreters_per_pool", "TensorFlow Lite is not supported.");
   note(!flags.thread_pool_factory_config_file.empty(), "thread_pool_factory_config_file",
@@ -165,7 +169,8 @@ absl::Status CheckFlags(const Flags& flags) {
   }
   if (flags.model_name.empty()) return absl::InvalidArgumentError("--model_name is empty.");
   if (flags.use_alts_credentials) {
-    return absl::InvalidArgumentError("--use_alts_credentials: ALTS is not supported; use --ssl_config_file.");
+    return absl::InvalidArgumentError(
+        "--use_alts_credentials: ALTS is not supported; use --ssl_config_file.");
   }
   const auto check_port = [](absl::string_view name, int port) {
     if (port >= kAnyPort && port <= 65535) return absl::OkStatus();
@@ -185,13 +190,14 @@ absl::Status CheckFlags(const Flags& flags) {
 
 ManagerOptions ManagerOptionsFrom(const Flags& flags) {
   ManagerOptions options;
-  options.load_threads =
-      flags.num_load_threads > 0 ? flags.num_load_threads : static_cast<int>(std::thread::hardware_concurrency());
+  options.load_threads = flags.num_load_threads > 0 ? flags.num_load_threads
+                                                    : static_cast<int>(std::thread::hardware_concurrency());
   options.unload_threads = std::max(1, flags.num_unload_threads);
   options.max_load_retries = flags.max_num_load_retries;
   options.load_retry_interval = absl::Microseconds(flags.load_retry_interval_micros);
-  options.transition = flags.version_transition == "resources" ? ManagerOptions::Transition::kPreserveResources
-                                                               : ManagerOptions::Transition::kPreserveAvailability;
+  options.transition = flags.version_transition == "resources"
+                           ? ManagerOptions::Transition::kPreserveResources
+                           : ManagerOptions::Transition::kPreserveAvailability;
   return options;
 }
 
@@ -273,8 +279,8 @@ class Server::Impl {
     options.check = RequestLog::Check;
     models_ = std::make_unique<ConfigSource>(options, manager_.get());
     if (!flags_.model_config_file.empty()) {
-      TFIPU_RETURN_IF_ERROR(models_->StartFromFile(flags_.model_config_file,
-                                                   absl::Seconds(flags_.model_config_file_poll_wait_seconds)));
+      TFIPU_RETURN_IF_ERROR(models_->StartFromFile(
+          flags_.model_config_file, absl::Seconds(flags_.model_config_file_poll_wait_seconds)));
     } else {
       tensorflow::serving::ModelServerConfig config;
       auto* const model = config.mutable_model_config_list()->add_config();
@@ -294,6 +300,9 @@ class Server::Impl {
     options.timeout = absl::Milliseconds(flags_.rest_api_timeout_in_ms);
     options.enable_cors = flags_.rest_api_enable_cors_support;
     options.max_json_depth = flags_.rest_api_max_json_depth;
+    options.statistics = [](const ServableId& id) {
+      return EngineStatisticsJson(id, EngineManager::Global().List());
+    };
     if (!flags_.monitoring_config_file.empty()) {
       tensorflow::serving::MonitoringConfig monitoring;
       TFIPU_RETURN_IF_ERROR(ReadTextProto(flags_.monitoring_config_file, &monitoring));
@@ -317,7 +326,8 @@ class Server::Impl {
     http.stall_timeout = std::chrono::milliseconds(flags_.rest_api_stall_timeout_in_ms);
     http.idle_timeout = std::chrono::milliseconds(flags_.rest_api_idle_timeout_in_ms);
     http.drain_timeout = std::chrono::seconds(std::max(0, flags_.shutdown_grace_seconds));
-    http_ = std::make_unique<HttpServer>(http, [this](HttpExchange* exchange) { rest_handler_->Handle(exchange); });
+    http_ = std::make_unique<HttpServer>(http,
+                                         [this](HttpExchange* exchange) { rest_handler_->Handle(exchange); });
     TFIPU_RETURN_IF_ERROR(http_->Start());
     LogInfo("Exporting HTTP/REST API at:", flags_.bind_address, ":", http_->port(), " ...");
     return absl::OkStatus();
@@ -344,7 +354,9 @@ class Server::Impl {
     services.pool = grpc_pool_.get();
     services.observer = &observer_;
     services.inference = inference_;
-    services.reload = [this](const tensorflow::serving::ModelServerConfig& config) { return models_->Reload(config); };
+    services.reload = [this](const tensorflow::serving::ModelServerConfig& config) {
+      return models_->Reload(config);
+    };
     std::vector<RpcMethod> methods = ServingMethods(services);
     if (flags_.enable_profiler) {
       profiler_pool_ = std::make_unique<CallPool>(/*max_threads=*/2, /*max_queued=*/8);

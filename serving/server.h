@@ -15,16 +15,16 @@ namespace tfipu::serving {
 // Thread-safe.
 class Server {
  public:
-  // Starts loading models and, when those found at once have settled (or right away with --listen_while_loading), listens.
-  // An error is one of the command line, of a file that it names, or of a port that cannot be had; models that fail to
-  // load are none.
+  // Starts loading models and, when those found at once have settled (or right away with
+  // --listen_while_loading), listens. An error is one of the command line, of a file that it names, or of a
+  // port that cannot be had; models that fail to load are none.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Flags& flags);
 
   // Shuts down.
   ~Server();
 
-  // Health turns bad, nothing new is accepted, running requests finish within the grace time of the flags, models are
-  // unloaded, logs written. Idempotent.
+  // Health turns bad, nothing new is accepted, running requests finish within the grace time of the flags,
+  // models are unloaded, logs written. Idempotent.
   void Shutdown();
 
  private:

@@ -27,9 +27,9 @@ absl::Status ReadPlatformConfig(const std::string& path, ExecutionConfig* config
     }
     tensorflow::serving::SavedModelBundleSourceAdapterConfig adapter;
     if (!settings.source_adapter_config().UnpackTo(&adapter)) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": found source_adapter_config of type ",
-                                                     settings.source_adapter_config().type_url(),
-                                                     ", expected tensorflow.serving.SavedModelBundleSourceAdapterConfig."));
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": found source_adapter_config of type ", settings.source_adapter_config().type_url(),
+          ", expected tensorflow.serving.SavedModelBundleSourceAdapterConfig."));
     }
     config->saved_model.session = adapter.legacy_config().session_config();
     if (adapter.legacy_config().has_batching_parameters()) {
@@ -54,16 +54,23 @@ absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
   if (!flags.tensorflow_session_config_file.empty()) {
     TFIPU_RETURN_IF_ERROR(ReadTextProto(flags.tensorflow_session_config_file, &session));
   }
-  const auto choose = [](std::int64_t specific, std::int64_t general) { return specific != 0 ? specific : general; };
-  if (const auto threads = choose(flags.tensorflow_intra_op_parallelism, flags.tensorflow_session_parallelism)) {
+  const auto choose = [](std::int64_t specific, std::int64_t general) {
+    return specific != 0 ? specific : general;
+  };
+  if (const auto threads =
+          choose(flags.tensorflow_intra_op_parallelism, flags.tensorflow_session_parallelism)) {
     session.set_intra_op_parallelism_threads(static_cast<int>(threads));
   }
-  if (const auto threads = choose(flags.tensorflow_inter_op_parallelism, flags.tensorflow_session_parallelism)) {
+  if (const auto threads =
+          choose(flags.tensorflow_inter_op_parallelism, flags.tensorflow_session_parallelism)) {
     session.set_inter_op_parallelism_threads(static_cast<int>(threads));
   }
+  // Several requests at once keep the cores busy better than one that is divided among them.
+  if (session.intra_op_parallelism_threads() == 0) session.set_intra_op_parallelism_threads(1);
   config.saved_model.use_inter_op_pool = session.inter_op_parallelism_threads() > 1;
   // A served graph never grows.
-  session.mutable_experimental()->set_optimize_for_static_graph(flags.remove_unused_fields_from_bundle_metagraph);
+  session.mutable_experimental()->set_optimize_for_static_graph(
+      flags.remove_unused_fields_from_bundle_metagraph);
   session.mutable_experimental()->set_disable_output_partition_graphs(true);
 
   if (flags.mixed_precision == "bfloat16") {
@@ -78,7 +85,8 @@ absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
         tensorflow::OptimizerOptions::ON_2);
     // The compiler asks the environment whether CPUs are included.
     const char* const before = std::getenv("TF_XLA_FLAGS");
-    setenv("TF_XLA_FLAGS", absl::StrCat(before == nullptr ? "" : before, " --tf_xla_cpu_global_jit").c_str(), 1);
+    setenv("TF_XLA_FLAGS", absl::StrCat(before == nullptr ? "" : before, " --tf_xla_cpu_global_jit").c_str(),
+           1);
   }
 
   const std::vector<std::string> tags = absl::StrSplit(flags.saved_model_tags, ',', absl::SkipEmpty());
@@ -92,7 +100,8 @@ absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
   } else if (!flags.batching_parameters_file.empty()) {
     return absl::InvalidArgumentError("--batching_parameters_file was given without --enable_batching.");
   } else if (flags.enable_per_model_batching_parameters) {
-    return absl::InvalidArgumentError("--enable_per_model_batching_parameters was given without --enable_batching.");
+    return absl::InvalidArgumentError(
+        "--enable_per_model_batching_parameters was given without --enable_batching.");
   }
   if (config.batching.has_value()) TFIPU_RETURN_IF_ERROR(BatchingOptionsFrom(*config.batching).status());
   return config;

@@ -17,7 +17,8 @@ namespace {
 
 // Parts of lines that warn of nothing.
 const char* const kFalseAlarms[] = {
-    "prefer-no-gather",   "prefer-no-scatter",
+    "prefer-no-gather",
+    "prefer-no-scatter",
     "is not a recognized feature for this target",
     "MLIR V1 optimization pass is not enabled",
     "Overriding allow_growth setting",
@@ -26,11 +27,13 @@ const char* const kFalseAlarms[] = {
     "oneDNN supports DT_HALF only on platforms with",
 };
 
-// TensorFlow logs while its static initialisers run, before main(). What is in the program's preinit array runs before
-// those; the level is a constant-initialised atomic, and TF_CPP_MIN_LOG_LEVEL still replaces it.
-void QuietenStaticInitialisers(int, char**, char**) { absl::SetMinLogLevel(absl::LogSeverityAtLeast::kWarning); }
-__attribute__((section(".preinit_array"), used)) void (*const quieten)(int, char**, char**) =
-    QuietenStaticInitialisers;
+// TensorFlow logs while its static initialisers run, before main(). What is in the program's preinit array
+// runs before those; the level is a constant-initialised atomic, and TF_CPP_MIN_LOG_LEVEL still replaces it.
+void QuietenStaticInitialisers(int, char**, char**) {
+  absl::SetMinLogLevel(absl::LogSeverityAtLeast::kWarning);
+}
+__attribute__((section(".preinit_array"), used)) void (*const quieten)(int, char**,
+                                                                       char**) = QuietenStaticInitialisers;
 
 class Sink : public absl::LogSink {
  public:
@@ -59,7 +62,8 @@ class Sink : public absl::LogSink {
 void TakeTensorFlowLog() {
   static Sink* const sink = new Sink(std::getenv("TF_CPP_MIN_LOG_LEVEL") != nullptr);
   absl::AddLogSink(sink);
-  // What absl::InitializeLog() does, which TensorFlow's libraries do not export: until then, all goes to stderr.
+  // What absl::InitializeLog() does, which TensorFlow's libraries do not export: until then, all goes to
+  // stderr.
   absl::log_internal::SetTimeZone(absl::LocalTimeZone());
   absl::log_internal::SetInitialized();
   absl::SetStderrThreshold(absl::LogSeverityAtLeast::kInfinity);

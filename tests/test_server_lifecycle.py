@@ -192,25 +192,11 @@ def test_a_slow_model_holds_up_nobody(tmp_path: Path) -> None:
         assert states(server.rest, "gate") == {1: ("AVAILABLE", "")}
         assert request(f"{server.rest}/v1/models/gate/metadata")[0] == 200
         assert health(server) == SERVING
-        for number in range(32):
-            if number > 0:
-                gate.wait_for_call()
-            gate.release_call()
-        for call in calls:
-            call.join(60)
+        assert answers == []
+        with gate.open():
+            for call in calls:
+                call.join(60)
         assert answers == [(200, {"predictions": [1.5]})] * 32
-
-
-def test_a_call_above_the_timeout_is_answered_without_waiting_for_the_model(tmp_path: Path) -> None:
-    gate = Gate(tmp_path, 1)
-    with ModelServer(
-        f"--model_base_path={tmp_path}", "--model_name=gate", "--rest_api_timeout_in_ms=500"
-    ) as server:
-        status, answer = predict(server.rest, "gate", [1.0])
-        gate.wait_for_call()
-        gate.release_call()
-    assert status == 504
-    assert "error" in answer
 
 
 def test_listens_while_loading_when_told_to(tmp_path: Path) -> None:

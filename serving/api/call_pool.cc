@@ -17,7 +17,8 @@ constexpr absl::Duration kIdle = absl::Seconds(10);
 
 }  // namespace
 
-// Shared by the pool and its threads, which are detached: one that has just decided to end needs nobody to join it.
+// Shared by the pool and its threads, which are detached: one that has just decided to end needs nobody to
+// join it.
 class CallPool::State {
  public:
   State(int max_threads, std::size_t max_queued) : max_threads_(max_threads), max_queued_(max_queued) {}

@@ -13,8 +13,8 @@
 
 namespace tfipu::serving {
 
-// Of one version of a model; each version has its own queues and limits. The names are BatchingParameters' fields, the
-// defaults those of TensorFlow Serving.
+// Of one version of a model; each version has its own queues and limits. The names are BatchingParameters'
+// fields, the defaults those of TensorFlow Serving.
 struct BatchingOptions {
   // Rows that a request may have and that are run together.
   std::int64_t max_batch_size = 1000;
@@ -26,25 +26,29 @@ struct BatchingOptions {
   std::int64_t num_batch_threads = 0;
   // Batches are padded to the next of these sizes, by repeating a row; empty: not padded.
   std::vector<std::int64_t> allowed_batch_sizes;
-  // Requests whose inputs differ in other dimensions than the first are filled up with zeros and run together; otherwise only
-  // equal ones are.
+  // Requests whose inputs differ in other dimensions than the first are filled up with zeros and run
+  // together; otherwise only equal ones are.
   bool pad_variable_length_inputs = false;
-  // Requests with more rows than max_execution_batch_size are run in parts, those above max_batch_size too; otherwise the
-  // latter are refused.
+  // Requests with more rows than max_execution_batch_size are run in parts, those above max_batch_size too;
+  // otherwise the latter are refused.
   bool enable_large_batch_splitting = false;
   // 0: max_batch_size.
   std::int64_t max_execution_batch_size = 0;
 
   // Rows in one run.
   std::int64_t execution_limit() const {
-    return enable_large_batch_splitting && max_execution_batch_size > 0 ? max_execution_batch_size : max_batch_size;
+    return enable_large_batch_splitting && max_execution_batch_size > 0 ? max_execution_batch_size
+                                                                        : max_batch_size;
   }
 };
 
-// InvalidArgument names the field, what was found and what is expected. thread_pool_name is of no consequence.
-absl::StatusOr<BatchingOptions> BatchingOptionsFrom(const tensorflow::serving::BatchingParameters& parameters);
+// InvalidArgument names the field, what was found and what is expected. thread_pool_name is of no
+// consequence.
+absl::StatusOr<BatchingOptions> BatchingOptionsFrom(
+    const tensorflow::serving::BatchingParameters& parameters);
 
-// `common` with what `<path>/batching_params.pbtxt` sets, if there is such a file, in the place of its own fields.
+// `common` with what `<path>/batching_params.pbtxt` sets, if there is such a file, in the place of its own
+// fields.
 absl::StatusOr<tensorflow::serving::BatchingParameters> ModelBatchingParameters(
     const tensorflow::serving::BatchingParameters& common, const std::string& path);
 

@@ -10,9 +10,9 @@
 namespace tfipu::serving {
 namespace {
 
+using tensorflow::serving::BatchingParameters;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using tensorflow::serving::BatchingParameters;
 
 BatchingParameters Parse(absl::string_view text) {
   BatchingParameters parameters;
@@ -40,18 +40,22 @@ TEST(BatchingOptionsTest, NamesTheFieldThatIsWrong) {
   const auto message = [](absl::string_view text) {
     return std::string(BatchingOptionsFrom(Parse(text)).status().message());
   };
-  EXPECT_THAT(message("max_batch_size { value: 0 }"), HasSubstr("max_batch_size: found 0, expected at least 1"));
+  EXPECT_THAT(message("max_batch_size { value: 0 }"),
+              HasSubstr("max_batch_size: found 0, expected at least 1"));
   EXPECT_THAT(message("batch_timeout_micros { value: -1 }"), HasSubstr("batch_timeout_micros"));
   EXPECT_THAT(message("num_batch_threads { value: 0 }"), HasSubstr("num_batch_threads"));
   EXPECT_THAT(message("allowed_batch_sizes: 8 allowed_batch_sizes: 4"), HasSubstr("increasing"));
-  EXPECT_THAT(message("max_batch_size { value: 16 } allowed_batch_sizes: 8"), HasSubstr("max_batch_size, 16"));
-  EXPECT_THAT(message("max_batch_size { value: 16 } max_execution_batch_size { value: 17 }"), HasSubstr("at most"));
+  EXPECT_THAT(message("max_batch_size { value: 16 } allowed_batch_sizes: 8"),
+              HasSubstr("max_batch_size, 16"));
+  EXPECT_THAT(message("max_batch_size { value: 16 } max_execution_batch_size { value: 17 }"),
+              HasSubstr("at most"));
 }
 
 TEST(BatchingOptionsTest, AModelsOwnFieldsReplaceTheCommonOnes) {
   const auto folder = std::filesystem::path(::testing::TempDir()) / "batching_options_test";
   std::filesystem::create_directories(folder);
-  const BatchingParameters common = Parse("max_batch_size { value: 8 } num_batch_threads { value: 2 } allowed_batch_sizes: 8");
+  const BatchingParameters common =
+      Parse("max_batch_size { value: 8 } num_batch_threads { value: 2 } allowed_batch_sizes: 8");
   EXPECT_EQ(ModelBatchingParameters(common, folder.string())->max_batch_size().value(), 8);
   std::ofstream(folder / "batching_params.pbtxt") << "max_batch_size { value: 4 } allowed_batch_sizes: 4";
   const auto merged = ModelBatchingParameters(common, folder.string());

@@ -69,13 +69,16 @@ class BatchingServable : public Servable {
     for (const auto& [_, signature] : servable_->signatures()) {
       Queues& queues = queues_[signature.index];
       absl::MutexLock lock(&queues.mutex);
-      queues.batched = !signature.inputs.empty() && OpenFirstDimension(signature.inputs, /*unknown_rank=*/false) &&
+      queues.batched = !signature.inputs.empty() &&
+                       OpenFirstDimension(signature.inputs, /*unknown_rank=*/false) &&
                        OpenFirstDimension(signature.outputs, /*unknown_rank=*/true);
     }
   }
 
   const ServableId& id() const override { return servable_->id(); }
-  const std::map<std::string, Signature, std::less<>>& signatures() const override { return servable_->signatures(); }
+  const std::map<std::string, Signature, std::less<>>& signatures() const override {
+    return servable_->signatures();
+  }
   bool UsesDevice() const override { return servable_->UsesDevice(); }
 
   bool ExpectedShort(const Signature& signature) const override {
@@ -88,15 +91,17 @@ class BatchingServable : public Servable {
     return servable_->ExpectedShort(signature);
   }
 
-  absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs, absl::Span<const int> outputs,
-                   const CallContext& context, std::vector<Tensor>* results) const override {
+  absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs,
+                   absl::Span<const int> outputs, const CallContext& context,
+                   std::vector<Tensor>* results) const override {
     Queues& queues = queues_[signature.index];
     Task task(&inputs, &context, results);
     {
       absl::MutexLock lock(&queues.mutex);
       task.rows = queues.batched ? Rows(signature, inputs) : -1;
       const bool at_once = task.rows >= 0 && options_.batch_timeout <= absl::ZeroDuration() &&
-                           queues.groups.empty() && queues.running < limit_ && task.rows <= options_.execution_limit();
+                           queues.groups.empty() && queues.running < limit_ &&
+                           task.rows <= options_.execution_limit();
       if (at_once) {
         ++queues.running;
       } else if (task.rows >= 0) {
@@ -106,9 +111,8 @@ class BatchingServable : public Servable {
     // Whatever cannot be batched is left to the servable, which also knows what to say of it.
     if (task.rows < 0) return servable_->Run(signature, inputs, outputs, context, results);
     if (task.rows > options_.max_batch_size && !options_.enable_large_batch_splitting) {
-      return absl::InvalidArgumentError(absl::StrCat("Task size ", task.rows,
-                                                     " is larger than maximum input batch size ",
-                                                     options_.max_batch_size));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "Task size ", task.rows, " is larger than maximum input batch size ", options_.max_batch_size));
     }
     if (task.rows > options_.execution_limit()) return RunInParts(signature, outputs, task);
     if (task.enqueued == absl::InfinitePast()) {
@@ -145,11 +149,12 @@ class BatchingServable : public Servable {
     return true;
   }
 
-  absl::Status Wait(const Signature& signature, absl::Span<const int> outputs, Queues& queues, Task& task) const {
+  absl::Status Wait(const Signature& signature, absl::Span<const int> outputs, Queues& queues,
+                    Task& task) const {
     absl::MutexLock lock(&queues.mutex);
     if (queues.waiting_rows + task.rows > options_.max_enqueued_batches * options_.max_batch_size) {
-      return absl::UnavailableError(absl::StrCat("The batching queue of signature \"", signature.name, "\" is full: ",
-                                                 queues.waiting_rows, " rows wait."));
+      return absl::UnavailableError(absl::StrCat("The batching queue of signature \"", signature.name,
+                                                 "\" is full: ", queues.waiting_rows, " rows wait."));
     }
     auto group = std::find_if(queues.groups.begin(), queues.groups.end(),
                               [&](const Group& other) { return Joins(other, outputs, *task.inputs); });
@@ -174,8 +179,8 @@ class BatchingServable : public Servable {
       }
       // The first one in line minds the clock for all.
       const bool minds_clock = group->waiting.front() == &task && queues.running < limit_;
-      if (task.changed.WaitWithDeadline(&queues.mutex,
-                                        std::min(task.context->deadline, minds_clock ? due : absl::InfiniteFuture())) &&
+      if (task.changed.WaitWithDeadline(
+              &queues.mutex, std::min(task.context->deadline, minds_clock ? due : absl::InfiniteFuture())) &&
           !task.taken && task.context->deadline <= absl::Now()) {
         group->waiting.erase(std::find(group->waiting.begin(), group->waiting.end(), &task));
         Left(queues, group, task);
@@ -232,9 +237,10 @@ class BatchingServable : public Servable {
   // There is a free place: the group that has waited longest may take it.
   static void WakeNext(Queues& queues) ABSL_EXCLUSIVE_LOCKS_REQUIRED(queues.mutex) {
     if (queues.groups.empty()) return;
-    const auto oldest = std::min_element(queues.groups.begin(), queues.groups.end(), [](const Group& a, const Group& b) {
-      return a.waiting.front()->enqueued < b.waiting.front()->enqueued;
-    });
+    const auto oldest =
+        std::min_element(queues.groups.begin(), queues.groups.end(), [](const Group& a, const Group& b) {
+          return a.waiting.front()->enqueued < b.waiting.front()->enqueued;
+        });
     oldest->waiting.front()->changed.Signal();
   }
 
@@ -242,7 +248,8 @@ class BatchingServable : public Servable {
   void RunBatch(const Signature& signature, absl::Span<const int> outputs, const std::vector<Task*>& batch,
                 std::int64_t rows) const {
     std::int64_t padded_rows = rows;
-    for (auto size = options_.allowed_batch_sizes.rbegin(); size != options_.allowed_batch_sizes.rend(); ++size) {
+    for (auto size = options_.allowed_batch_sizes.rbegin(); size != options_.allowed_batch_sizes.rend();
+         ++size) {
       if (*size >= rows) padded_rows = *size;
     }
     if (batch.size() == 1 && padded_rows == rows) {
@@ -259,8 +266,9 @@ class BatchingServable : public Servable {
     }
   }
 
-  absl::Status RunJoined(const Signature& signature, absl::Span<const int> outputs, const std::vector<Task*>& batch,
-                         std::int64_t rows, std::vector<Tensor>* results) const {
+  absl::Status RunJoined(const Signature& signature, absl::Span<const int> outputs,
+                         const std::vector<Task*>& batch, std::int64_t rows,
+                         std::vector<Tensor>* results) const {
     CallContext context;
     context.deadline = absl::InfinitePast();
     for (const Task* const task : batch) {
@@ -278,8 +286,8 @@ class BatchingServable : public Servable {
   }
 
   // False: an output has not the batch's rows, and the signature is not batched from now on.
-  bool Divide(const Signature& signature, std::int64_t rows, const std::vector<Task*>& batch, std::int64_t padded_rows,
-              const std::vector<Tensor>& results) const {
+  bool Divide(const Signature& signature, std::int64_t rows, const std::vector<Task*>& batch,
+              std::int64_t padded_rows, const std::vector<Tensor>& results) const {
     for (const Tensor& result : results) {
       if (result.dims() > 0 && result.dim_size(0) == padded_rows) continue;
       Queues& queues = queues_[signature.index];
@@ -311,7 +319,8 @@ class BatchingServable : public Servable {
       std::vector<const Tensor*> pieces;
       for (const std::vector<Tensor>& part : parts) {
         if (part[i].dims() == 0) {
-          return absl::InvalidArgumentError("A request above the batch size cannot be run in parts: an output is a scalar.");
+          return absl::InvalidArgumentError(
+              "A request above the batch size cannot be run in parts: an output is a scalar.");
         }
         pieces.push_back(&part[i]);
       }

@@ -19,8 +19,8 @@ namespace {
 using tensorflow::Tensor;
 using ::testing::ElementsAre;
 
-// "double" doubles int32 rows and notes how many rows each run had; "sum" is not batched as its output is a scalar; "mixed"
-// says it has rows but returns one. Negative rows are an error. While held, runs wait.
+// "double" doubles int32 rows and notes how many rows each run had; "sum" is not batched as its output is a
+// scalar; "mixed" says it has rows but returns one. Negative rows are an error. While held, runs wait.
 class Doubler : public Servable {
  public:
   struct Shared {
@@ -38,9 +38,12 @@ class Doubler : public Servable {
       signature.index = index++;
       const tensorflow::PartialTensorShape rows({-1, -1});
       signature.inputs.push_back({"x", "x:0", tensorflow::DT_INT32, rows, {}});
-      signature.outputs.push_back(
-          {"y", "y:0", tensorflow::DT_INT32,
-           signature.name == "sum" ? tensorflow::PartialTensorShape({}) : tensorflow::PartialTensorShape(rows), {}});
+      signature.outputs.push_back({"y",
+                                   "y:0",
+                                   tensorflow::DT_INT32,
+                                   signature.name == "sum" ? tensorflow::PartialTensorShape({})
+                                                           : tensorflow::PartialTensorShape(rows),
+                                   {}});
       signatures_.emplace(name, std::move(signature));
     }
   }
@@ -113,7 +116,9 @@ class BatchingServableTest : public ::testing::Test {
   }
   void WaitUntilInside(int calls) {
     absl::MutexLock lock(&shared_->mutex);
-    const auto inside = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(shared_->mutex) { return shared_->inside == calls; };
+    const auto inside = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(shared_->mutex) {
+      return shared_->inside == calls;
+    };
     shared_->mutex.Await(absl::Condition(&inside));
   }
   std::vector<std::int64_t> Runs() {
@@ -261,8 +266,8 @@ TEST_F(BatchingServableTest, ASignatureWhoseOutputHasOtherRowsIsRunCallByCall) {
 
 TEST_F(BatchingServableTest, DeadlinesPassInTheQueue) {
   Make(WaitForever(100));
-  EXPECT_TRUE(absl::IsDeadlineExceeded(
-      Run("double", Column({1}), nullptr, absl::Now() + absl::Milliseconds(1))));
+  EXPECT_TRUE(
+      absl::IsDeadlineExceeded(Run("double", Column({1}), nullptr, absl::Now() + absl::Milliseconds(1))));
   EXPECT_THAT(Runs(), ElementsAre());
 }
 

@@ -14,7 +14,8 @@ using tensorflow::TensorShape;
 using tensorflow::tstring;
 
 // Copies the elements [from, from + count) of one tensor to `to` of another.
-void CopyElements(const Tensor& source, std::int64_t from, Tensor* target, std::int64_t to, std::int64_t count) {
+void CopyElements(const Tensor& source, std::int64_t from, Tensor* target, std::int64_t to,
+                  std::int64_t count) {
   if (count == 0) return;
   if (source.dtype() == tensorflow::DT_STRING) {
     const auto* const texts = static_cast<const tstring*>(source.data());
@@ -22,8 +23,8 @@ void CopyElements(const Tensor& source, std::int64_t from, Tensor* target, std::
     return;
   }
   const auto size = static_cast<std::int64_t>(tensorflow::DataTypeSize(source.dtype()));
-  std::memcpy(static_cast<char*>(target->data()) + to * size, static_cast<const char*>(source.data()) + from * size,
-              static_cast<std::size_t>(count * size));
+  std::memcpy(static_cast<char*>(target->data()) + to * size,
+              static_cast<const char*>(source.data()) + from * size, static_cast<std::size_t>(count * size));
 }
 
 std::int64_t RowElements(const TensorShape& shape) {
@@ -70,8 +71,8 @@ absl::StatusOr<Tensor> JoinRows(const std::vector<const Tensor*>& parts, std::in
   bool padded = false;
   for (const Tensor* const part : parts) {
     if (part->dims() != shape.dims()) {
-      return absl::InvalidArgumentError(absl::StrCat("Requests with inputs of ", shape.dims(), " and ", part->dims(),
-                                                     " dimensions cannot be run together."));
+      return absl::InvalidArgumentError(absl::StrCat("Requests with inputs of ", shape.dims(), " and ",
+                                                     part->dims(), " dimensions cannot be run together."));
     }
     padded |= !SameRowShape(*part, *parts.front());
     for (int d = 1; d < shape.dims(); ++d) shape.set_dim(d, std::max(shape.dim_size(d), part->dim_size(d)));

@@ -14,10 +14,11 @@ namespace tfipu::serving {
 // Whether the shapes are equal but for the first dimension.
 bool SameRowShape(const tensorflow::Tensor& a, const tensorflow::Tensor& b);
 
-// The parts under each other, then copies of the first part's first row until there are `rows`. Parts have at least one
-// dimension and the same type. When row shapes differ, rows are filled up with zeros (empty strings) to the largest size
-// of each dimension; InvalidArgument when the numbers of dimensions differ.
-absl::StatusOr<tensorflow::Tensor> JoinRows(const std::vector<const tensorflow::Tensor*>& parts, std::int64_t rows);
+// The parts under each other, then copies of the first part's first row until there are `rows`. Parts have at
+// least one dimension and the same type. When row shapes differ, rows are filled up with zeros (empty
+// strings) to the largest size of each dimension; InvalidArgument when the numbers of dimensions differ.
+absl::StatusOr<tensorflow::Tensor> JoinRows(const std::vector<const tensorflow::Tensor*>& parts,
+                                            std::int64_t rows);
 
 // A copy of rows [begin, begin + count).
 tensorflow::Tensor CopyRows(const tensorflow::Tensor& tensor, std::int64_t begin, std::int64_t count);

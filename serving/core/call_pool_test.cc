@@ -21,9 +21,11 @@ TEST(CallPoolTest, RunsOthersAtTheSameTimeAsLongAsThereAreThreads) {
   CallPool pool(4, 0);
   auto* const barrier = new absl::Barrier(5);
   for (int i = 0; i < 4; ++i) {
-    ASSERT_TRUE(pool.Run(false, [barrier] {
-                      if (barrier->Block()) delete barrier;
-                    }).ok());
+    ASSERT_TRUE(pool.Run(false,
+                         [barrier] {
+                           if (barrier->Block()) delete barrier;
+                         })
+                    .ok());
   }
   if (barrier->Block()) delete barrier;
 }
@@ -34,11 +36,13 @@ TEST(CallPoolTest, RefusesWhatItsQueueHasNoRoomFor) {
   {
     CallPool pool(1, 2);
     absl::Notification running;
-    ASSERT_TRUE(pool.Run(false, [&] {
-                      running.Notify();
-                      go.WaitForNotification();
-                      ++done;
-                    }).ok());
+    ASSERT_TRUE(pool.Run(false,
+                         [&] {
+                           running.Notify();
+                           go.WaitForNotification();
+                           ++done;
+                         })
+                    .ok());
     running.WaitForNotification();
     EXPECT_TRUE(pool.Run(false, [&] { ++done; }).ok());
     EXPECT_TRUE(pool.Run(false, [&] { ++done; }).ok());

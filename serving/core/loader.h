@@ -17,8 +17,8 @@ class Servable;
 struct VersionSource {
   ServableId id;
   std::string path;
-  // Differs when what lies at the path has changed. A version that failed to load is tried again when its stamp changes;
-  // one that loaded stays as it is.
+  // Differs when what lies at the path has changed. A version that failed to load is tried again when its
+  // stamp changes; one that loaded stays as it is.
   std::string stamp;
   // Tells versions of one number but of different paths apart while both are loaded; 0 for the first.
   int incarnation = 0;
@@ -29,9 +29,11 @@ struct VersionSource {
 // Demands on an implementation:
 // 1. Load() may be called again after it failed, and starts afresh then.
 // 2. A failure leaves nothing behind: no memory, threads or files.
-// 3. Unavailable, Aborted, DeadlineExceeded and ResourceExhausted say that another attempt may succeed; every other code
+// 3. Unavailable, Aborted, DeadlineExceeded and ResourceExhausted say that another attempt may succeed; every
+// other code
 //    is final.
-// 4. Destroying the servable gives back all that the load took. The manager does that in an unload thread, after the
+// 4. Destroying the servable gives back all that the load took. The manager does that in an unload thread,
+// after the
 //    last call has ended.
 class Loader {
  public:

@@ -9,8 +9,8 @@ namespace tfipu::serving {
 
 enum class Severity { kInfo, kWarning, kError };
 
-// Writes "2026-01-31 12:00:00.123456: I message\n" in one piece; line breaks in the message become spaces. I, W or E
-// stands for the severity. Thread-safe.
+// Writes "2026-01-31 12:00:00.123456: I message\n" in one piece; line breaks in the message become spaces. I,
+// W or E stands for the severity. Thread-safe.
 void WriteLog(Severity severity, absl::string_view message);
 
 template <typename... Parts>

@@ -12,8 +12,8 @@
 namespace tfipu::serving {
 namespace {
 
-// After an unload, memory goes back to the system when this long no other unload has ended: trimming holds the
-// allocator's locks, and calls are being served.
+// After an unload, memory goes back to the system when this long no other unload has ended: trimming holds
+// the allocator's locks, and calls are being served.
 constexpr absl::Duration kTrimDelay = absl::Milliseconds(200);
 
 bool IsTransient(const absl::Status& status) {
@@ -38,8 +38,8 @@ struct Manager::Version {
 
 struct Manager::Model {
   std::vector<std::shared_ptr<Version>> versions;  // in order of arrival
-  Labels labels;          // as set
-  Labels labels_in_force;  // as of the last snapshot
+  Labels labels;                                   // as set
+  Labels labels_in_force;                          // as of the last snapshot
 };
 
 struct Manager::Snapshot {
@@ -79,8 +79,8 @@ void Manager::Aspire(absl::string_view name, std::vector<VersionSource> versions
           source.incarnation = version->source.incarnation + 1;
         }
         const bool failed = version->stage == ServableStage::kEnd && !version->status.ok();
-        const bool reusable = version->stage < ServableStage::kUnloading ||
-                              (failed && version->source.stamp == source.stamp);
+        const bool reusable =
+            version->stage < ServableStage::kUnloading || (failed && version->source.stamp == source.stamp);
         if (reusable && version->source.path == source.path) known = version;
       }
       if (known != nullptr) {
@@ -127,7 +127,8 @@ void Manager::WaitUntilTried() const {
     if (!untold_.empty() || telling_) return false;
     for (const auto& [name, model] : models_) {
       for (const auto& version : model.versions) {
-        if (version->wanted && version->stage < ServableStage::kAvailable && !version->waits_for_retry) return false;
+        if (version->wanted && version->stage < ServableStage::kAvailable && !version->waits_for_retry)
+          return false;
       }
     }
     return true;
@@ -237,8 +238,8 @@ void Manager::Advance(const std::string& name, Model& model, Aftermath& aftermat
     if (version->stage == ServableStage::kStart || version->waits_for_retry) {
       SetStage(*version, ServableStage::kEnd, version->status, aftermath);
     } else if (version->stage == ServableStage::kAvailable) {
-      const bool keep = options_.transition == ManagerOptions::Transition::kPreserveAvailability && any_wanted &&
-                        (!wanted_available || awaits_successor(*version));
+      const bool keep = options_.transition == ManagerOptions::Transition::kPreserveAvailability &&
+                        any_wanted && (!wanted_available || awaits_successor(*version));
       if (!keep) StartUnload(*version, aftermath);
     }
     unwanted_live |= version->live();
@@ -275,9 +276,10 @@ void Manager::Load(const std::shared_ptr<Version>& version) {
   Change(name, [&](Model&, Aftermath& aftermath) {
     if (loaded.ok()) {
       // The last holder, who may be a call, only hands the servable over to an unload thread.
-      version->servable = std::shared_ptr<const Servable>(loaded->release(), [this, version](const Servable* servable) {
-        unloads_->Add([this, version, servable] { Unload(version, servable); });
-      });
+      version->servable =
+          std::shared_ptr<const Servable>(loaded->release(), [this, version](const Servable* servable) {
+            unloads_->Add([this, version, servable] { Unload(version, servable); });
+          });
       if (version->wanted) {
         SetStage(*version, ServableStage::kAvailable, absl::OkStatus(), aftermath);
       } else {
@@ -324,9 +326,10 @@ void Manager::Forget(Model& model) {
     Version& one = **version;
     all_ended &= one.stage == ServableStage::kEnd && !one.wanted;
     if (one.stage != ServableStage::kEnd || one.wanted) continue;
-    const bool superseded = std::any_of(versions.rbegin(), version, [&](const std::shared_ptr<Version>& other) {
-      return other != nullptr && other->source.id.version == one.source.id.version;
-    });
+    const bool superseded =
+        std::any_of(versions.rbegin(), version, [&](const std::shared_ptr<Version>& other) {
+          return other != nullptr && other->source.id.version == one.source.id.version;
+        });
     if (superseded || ++ended > kRememberedEnds) version->reset();
   }
   versions.erase(std::remove(versions.begin(), versions.end(), nullptr), versions.end());
@@ -392,9 +395,9 @@ const Manager::Snapshot& Manager::Current() const {
 absl::StatusOr<std::shared_ptr<const Servable>> Manager::Find(const ModelSpec& spec) const {
   if (spec.name.empty()) return absl::InvalidArgumentError("ModelSpec has no name specified.");
   if (spec.version.has_value() && !spec.label.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("Both version ", *spec.version, " and version label '", spec.label, "' of model ", spec.name,
-                     " were asked for; a request names one or neither."));
+    return absl::InvalidArgumentError(absl::StrCat("Both version ", *spec.version, " and version label '",
+                                                   spec.label, "' of model ", spec.name,
+                                                   " were asked for; a request names one or neither."));
   }
   while (true) {
     const Snapshot& snapshot = Current();
@@ -434,8 +437,9 @@ absl::StatusOr<std::vector<ServableState>> Manager::States(const ModelSpec& spec
       return absl::InvalidArgumentError(absl::StrCat("Unrecognized servable version label: ", spec.label));
     }
     if (number.has_value() && *number != label->second) {
-      return absl::InvalidArgumentError(absl::StrCat("Both version ", *number, " and version label '", spec.label,
-                                                     "' of model ", spec.name, " were asked for."));
+      return absl::InvalidArgumentError(absl::StrCat("Both version ", *number, " and version label '",
+                                                     spec.label, "' of model ", spec.name,
+                                                     " were asked for."));
     }
     number = label->second;
   }
@@ -450,7 +454,8 @@ absl::StatusOr<std::vector<ServableState>> Manager::States(const ModelSpec& spec
     return absl::NotFoundError(absl::StrCat("Could not find version ", *number, " of model ", spec.name));
   }
   std::vector<ServableState> states;
-  for (const auto& [_, version] : by_number) states.push_back({version->source.id, version->stage, version->status});
+  for (const auto& [_, version] : by_number)
+    states.push_back({version->source.id, version->stage, version->status});
   return states;
 }
 

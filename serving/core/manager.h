@@ -39,8 +39,8 @@ struct ManagerOptions {
   };
   Transition transition = Transition::kPreserveAvailability;
 
-  // Told of every change of state after it happened, in order, from any thread, one call at a time. May ask the manager,
-  // must not change it.
+  // Told of every change of state after it happened, in order, from any thread, one call at a time. May ask
+  // the manager, must not change it.
   std::function<void(const ServableState&)> on_change;
 };
 
@@ -49,21 +49,22 @@ struct ManagerOptions {
 // A version's states: kStart -> kLoading -> kAvailable -> kUnloading -> kEnd
 //                               kLoading -> (transient error, retries left) -> kLoading
 //                               kLoading -> (error, or not wanted any more) -> kEnd with the error, if any
-// Find() gives a version exactly while it is kAvailable. Whoever got it may use it for as long as he holds the pointer:
-// kUnloading lasts until the last holder has let go, and the servable is destroyed in an unload thread, never in that
-// of a call. Its memory is then given back to the system.
+// Find() gives a version exactly while it is kAvailable. Whoever got it may use it for as long as he holds
+// the pointer: kUnloading lasts until the last holder has let go, and the servable is destroyed in an unload
+// thread, never in that of a call. Its memory is then given back to the system.
 //
-// With kPreserveAvailability an available version that is not wanted any more stays available until a wanted one is, or
-// nothing at all is wanted of that model. So a new version that fails to load never costs the old one.
+// With kPreserveAvailability an available version that is not wanted any more stays available until a wanted
+// one is, or nothing at all is wanted of that model. So a new version that fails to load never costs the old
+// one.
 //
-// Versions that ended are remembered with their status, the latest kRememberedEnds of each model, and so are models of
-// which nothing is left, kRememberedModels of them.
+// Versions that ended are remembered with their status, the latest kRememberedEnds of each model, and so are
+// models of which nothing is left, kRememberedModels of them.
 //
-// A wanted version that comes with another path than the one that is loaded counts as another incarnation of the
-// version: it is loaded beside the old one and takes its place.
+// A wanted version that comes with another path than the one that is loaded counts as another incarnation of
+// the version: it is loaded beside the old one and takes its place.
 //
-// Thread-safe. Find() reads a snapshot through a pointer that each thread keeps for itself: no lock is taken unless the
-// set of available versions has changed since the thread's last call.
+// Thread-safe. Find() reads a snapshot through a pointer that each thread keeps for itself: no lock is taken
+// unless the set of available versions has changed since the thread's last call.
 class Manager : public ServableDirectory {
  public:
   static constexpr std::size_t kRememberedEnds = 16;
@@ -73,29 +74,30 @@ class Manager : public ServableDirectory {
   // Stops.
   ~Manager() override;
 
-  // From now on, exactly these versions of the model are wanted; their ids' names must be `model`. Returns at once.
+  // From now on, exactly these versions of the model are wanted; their ids' names must be `model`. Returns at
+  // once.
   void Aspire(absl::string_view model, std::vector<VersionSource> versions);
 
-  // Replaces the labels of the model. A label that is moved to a version that is not available yet stays with the old
-  // version until either the new one is available or the old one no longer is.
+  // Replaces the labels of the model. A label that is moved to a version that is not available yet stays with
+  // the old version until either the new one is available or the old one no longer is.
   using Labels = std::map<std::string, std::int64_t, std::less<>>;
   void SetLabels(absl::string_view model, Labels labels);
   // As they were set last.
   Labels GetLabels(absl::string_view model) const;
 
-  // Waits until every wanted version of the models is available or has ended, and that has been told; says whether that
-  // was before the deadline.
+  // Waits until every wanted version of the models is available or has ended, and that has been told; says
+  // whether that was before the deadline.
   bool WaitUntilSettled(const std::vector<std::string>& models, absl::Time deadline) const;
 
-  // Waits until every wanted version was tried: it is available, has ended, or waits for another attempt, and that has
-  // been told.
+  // Waits until every wanted version was tried: it is available, has ended, or waits for another attempt, and
+  // that has been told.
   void WaitUntilTried() const;
 
   // Whether this version is available.
   bool IsAvailable(absl::string_view model, std::int64_t version) const;
 
-  // Unloads everything and waits until it is, which needs all holders of servables to let go. Nothing is loaded
-  // afterwards. Idempotent.
+  // Unloads everything and waits until it is, which needs all holders of servables to let go. Nothing is
+  // loaded afterwards. Idempotent.
   void Stop();
 
   absl::StatusOr<std::shared_ptr<const Servable>> Find(const ModelSpec& spec) const override;
@@ -112,12 +114,14 @@ class Manager : public ServableDirectory {
   void SetStage(Version& version, ServableStage stage, absl::Status status, Aftermath& aftermath)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Starts the loads and unloads that the states call for now.
-  void Advance(const std::string& name, Model& model, Aftermath& aftermath) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void StartLoad(const std::shared_ptr<Version>& version, Aftermath& aftermath) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Advance(const std::string& name, Model& model, Aftermath& aftermath)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void StartLoad(const std::shared_ptr<Version>& version, Aftermath& aftermath)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StartUnload(Version& version, Aftermath& aftermath) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(Model& model) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  
+
   void Tell();
   void Load(const std::shared_ptr<Version>& version);
   void Unload(const std::shared_ptr<Version>& version, const Servable* servable);

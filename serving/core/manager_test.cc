@@ -27,8 +27,8 @@ class FakeServable : public Servable {
   ~FakeServable() override { on_delete_(); }
   const ServableId& id() const override { return source_.id; }
   const std::map<std::string, Signature, std::less<>>& signatures() const override { return signatures_; }
-  absl::Status Run(const Signature&, const std::vector<tensorflow::Tensor>&, absl::Span<const int>, const CallContext&,
-                   std::vector<tensorflow::Tensor>*) const override {
+  absl::Status Run(const Signature&, const std::vector<tensorflow::Tensor>&, absl::Span<const int>,
+                   const CallContext&, std::vector<tensorflow::Tensor>*) const override {
     return absl::OkStatus();
   }
   bool ExpectedShort(const Signature&) const override { return true; }
@@ -95,8 +95,8 @@ class ManagerTest : public ::testing::Test {
     return loads_[{name, version}];
   }
 
-  void Aspire(const std::string& name, const std::vector<std::int64_t>& versions, const std::string& folder = "/models",
-              const std::string& stamp = "") {
+  void Aspire(const std::string& name, const std::vector<std::int64_t>& versions,
+              const std::string& folder = "/models", const std::string& stamp = "") {
     std::vector<VersionSource> sources;
     for (const std::int64_t version : versions) {
       sources.push_back({{name, version}, folder + "/" + std::to_string(version), stamp});
@@ -117,7 +117,8 @@ class ManagerTest : public ::testing::Test {
   }
 
   absl::Mutex mutex_;
-  std::map<std::pair<std::string, std::int64_t>, std::pair<int, absl::Status>> failures_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, std::int64_t>, std::pair<int, absl::Status>> failures_
+      ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<std::string, std::int64_t>, int> loads_ ABSL_GUARDED_BY(mutex_);
   std::set<std::pair<std::string, std::int64_t>> held_ ABSL_GUARDED_BY(mutex_);
   std::set<std::thread::id> deleted_in_ ABSL_GUARDED_BY(mutex_);
@@ -266,9 +267,7 @@ TEST_F(ManagerTest, AnotherPathIsLoadedBesideTheOldOneAndTakesItsPlace) {
   WaitFor("m", 1, ServableStage::kAvailable);
   Hold("m", 1);
   Aspire("m", {1}, "/new");
-  const auto path = [&] {
-    return static_cast<const FakeServable&>(**manager_->Find({"m", 1, ""})).path();
-  };
+  const auto path = [&] { return static_cast<const FakeServable&>(**manager_->Find({"m", 1, ""})).path(); };
   EXPECT_EQ(path(), "/old/1");
   Release("m", 1);
   while (path() != "/new/1") absl::SleepFor(absl::Milliseconds(1));
@@ -304,7 +303,8 @@ TEST_F(ManagerTest, StatesListVersionsLatestFirstAndRememberAFewThatEnded) {
   ASSERT_TRUE(states.ok());
   EXPECT_EQ(states->front().id.version, 40);
   EXPECT_LE(states->size(), Manager::kRememberedEnds);
-  EXPECT_EQ(manager_->States({"m", 99, ""}).status(), absl::NotFoundError("Could not find version 99 of model m"));
+  EXPECT_EQ(manager_->States({"m", 99, ""}).status(),
+            absl::NotFoundError("Could not find version 99 of model m"));
   EXPECT_EQ(manager_->States({"n", std::nullopt, ""}).status(),
             absl::NotFoundError("Could not find any versions of model n"));
 }
@@ -317,8 +317,8 @@ TEST_F(ManagerTest, TellsEachChangeOfState) {
   absl::MutexLock lock(&mutex_);
   std::vector<ServableStage> stages;
   for (const ServableState& state : history_) stages.push_back(state.stage);
-  EXPECT_THAT(stages, ElementsAre(ServableStage::kLoading, ServableStage::kAvailable, ServableStage::kUnloading,
-                                  ServableStage::kEnd));
+  EXPECT_THAT(stages, ElementsAre(ServableStage::kLoading, ServableStage::kAvailable,
+                                  ServableStage::kUnloading, ServableStage::kEnd));
 }
 
 // Versions come and go while many threads ask: each always finds one.

@@ -23,8 +23,8 @@ struct ModelSpec {
   std::string label;
 };
 
-// The life of a version: kStart -> kLoading -> kAvailable -> kUnloading -> kEnd. `status` says why a version that
-// never became available ended. Numbered as tensorflow.serving.ModelVersionStatus.State.
+// The life of a version: kStart -> kLoading -> kAvailable -> kUnloading -> kEnd. `status` says why a version
+// that never became available ended. Numbered as tensorflow.serving.ModelVersionStatus.State.
 enum class ServableStage { kStart = 10, kLoading = 20, kAvailable = 30, kUnloading = 40, kEnd = 50 };
 
 struct ServableState {
@@ -38,12 +38,13 @@ class ServableDirectory {
  public:
   virtual ~ServableDirectory() = default;
 
-  // NotFound "Servable not found for request: Latest(m)" / "Specific(m, 7)"; InvalidArgument "Unrecognized servable
-  // version label: l"; InvalidArgument when the name is missing, or both version and label are given.
+  // NotFound "Servable not found for request: Latest(m)" / "Specific(m, 7)"; InvalidArgument "Unrecognized
+  // servable version label: l"; InvalidArgument when the name is missing, or both version and label are
+  // given.
   virtual absl::StatusOr<std::shared_ptr<const Servable>> Find(const ModelSpec& spec) const = 0;
 
-  // States of all versions that are known of a model, or of the one that the spec names, latest first. NotFound "Could
-  // not find any versions of model m" / "Could not find version 7 of model m".
+  // States of all versions that are known of a model, or of the one that the spec names, latest first.
+  // NotFound "Could not find any versions of model m" / "Could not find version 7 of model m".
   virtual absl::StatusOr<std::vector<ServableState>> States(const ModelSpec& spec) const = 0;
 
   // States of everything, for health and metrics.

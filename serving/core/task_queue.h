@@ -16,7 +16,8 @@
 
 namespace tfipu::serving {
 
-// Up to `max_threads` threads, made as they are needed, take tasks in order of the time they are due. Thread-safe.
+// Up to `max_threads` threads, made as they are needed, take tasks in order of the time they are due.
+// Thread-safe.
 class TaskQueue {
  public:
   // `name` becomes the threads' name, for debuggers: 15 characters at most.
@@ -27,8 +28,8 @@ class TaskQueue {
   // Does the task at `due` or soon after. Dropped when the queue has been stopped.
   void Add(std::function<void()> task, absl::Time due = absl::InfinitePast());
 
-  // Tasks that are due are done; those due later are dropped. Returns when all threads have ended. Idempotent. Not to
-  // be called by a task.
+  // Tasks that are due are done; those due later are dropped. Returns when all threads have ended.
+  // Idempotent. Not to be called by a task.
   void Stop();
 
  private:

@@ -18,7 +18,12 @@ TEST(TaskQueueTest, DoesTasksInOrderOfTheirTime) {
   std::vector<int> order;
   queue.Add([&] { begin.WaitForNotification(); });
   const absl::Time now = absl::Now();
-  queue.Add([&] { order.push_back(3); end.Notify(); }, now + absl::Milliseconds(20));
+  queue.Add(
+      [&] {
+        order.push_back(3);
+        end.Notify();
+      },
+      now + absl::Milliseconds(20));
   queue.Add([&] { order.push_back(2); }, now);
   queue.Add([&] { order.push_back(1); });
   begin.Notify();

@@ -46,8 +46,10 @@ void AppendHistogram(const std::string& name, const Point& point, std::string* p
   for (int i = 0; i < histogram.bucket_size(); ++i) {
     up_to += histogram.bucket(i);
     const double limit = histogram.bucket_limit(i);
-    const std::string text = limit >= DBL_MAX || i + 1 == histogram.bucket_size() ? "+Inf" : absl::StrCat(limit);
-    absl::StrAppend(page, name, "_bucket", labels, comma, "le=\"", text, "\"} ", static_cast<std::int64_t>(up_to), "\n");
+    const std::string text =
+        limit >= DBL_MAX || i + 1 == histogram.bucket_size() ? "+Inf" : absl::StrCat(limit);
+    absl::StrAppend(page, name, "_bucket", labels, comma, "le=\"", text, "\"} ",
+                    static_cast<std::int64_t>(up_to), "\n");
   }
   absl::StrAppend(page, name, "_sum", labels, "} ", histogram.sum(), "\n");
   absl::StrAppend(page, name, "_count", labels, "} ", static_cast<std::int64_t>(up_to), "\n");
@@ -79,10 +81,12 @@ std::string PrometheusTextOf(const CollectedMetrics& metrics) {
   std::string page;
   for (const auto& [path, descriptor] : metrics.metric_descriptor_map) {
     const bool histogram = descriptor->value_type == ValueType::kHistogram;
-    if (descriptor->value_type == ValueType::kString || descriptor->value_type == ValueType::kPercentiles) continue;
+    if (descriptor->value_type == ValueType::kString || descriptor->value_type == ValueType::kPercentiles)
+      continue;
     const std::string name = MetricName(path);
-    const char* const type =
-        histogram ? "histogram" : descriptor->metric_kind == MetricKind::kCumulative ? "counter" : "gauge";
+    const char* const type = histogram                                            ? "histogram"
+                             : descriptor->metric_kind == MetricKind::kCumulative ? "counter"
+                                                                                  : "gauge";
     absl::StrAppend(&page, "# TYPE ", name, " ", type, "\n");
     const auto points = metrics.point_set_map.find(path);
     if (points == metrics.point_set_map.end()) continue;

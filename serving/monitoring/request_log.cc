@@ -36,8 +36,8 @@ class RecordFile {
  public:
   absl::Status Open(const std::string& prefix, int number) {
     const std::string path =
-        absl::StrCat(prefix, "-", absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::UTCTimeZone()), "-", getpid(), "-",
-                     number, ".tfrecord");
+        absl::StrCat(prefix, "-", absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::UTCTimeZone()), "-",
+                     getpid(), "-", number, ".tfrecord");
     absl::Status status = tensorflow::Env::Default()->NewWritableFile(path, &file_);
     if (status.ok()) writer_ = std::make_unique<tensorflow::io::RecordWriter>(file_.get());
     return status;
@@ -61,7 +61,8 @@ class RecordFile {
 
 tensorflow::monitoring::Counter<2>& Counts() {
   static auto* const counts = tensorflow::monitoring::Counter<2>::New(
-      "/tensorflow/serving/request_log_count", "Requests logged, by model and outcome.", "model_name", "status_code");
+      "/tensorflow/serving/request_log_count", "Requests logged, by model and outcome.", "model_name",
+      "status_code");
   return *counts;
 }
 
@@ -188,16 +189,19 @@ absl::Status RequestLog::Check(const std::vector<ConfiguredModel>& models) {
     const auto& collector = model.logging.log_collector_config();
     const auto& sampling = model.logging.sampling_config();
     const auto wrong = [&](absl::string_view what) {
-      return absl::InvalidArgumentError(absl::StrCat("Model ", model.watched.name, ": logging_config: ", what));
+      return absl::InvalidArgumentError(
+          absl::StrCat("Model ", model.watched.name, ": logging_config: ", what));
     };
     if (!(sampling.sampling_rate() >= 0 && sampling.sampling_rate() <= 1)) {
       return wrong(absl::StrCat("found sampling_rate ", sampling.sampling_rate(), ", expected 0 to 1."));
     }
     if (sampling.per_task_sampling_configs_size() > 0) {
-      return wrong("found per_task_sampling_configs, which this server does not know; expected sampling_rate.");
+      return wrong(
+          "found per_task_sampling_configs, which this server does not know; expected sampling_rate.");
     }
     if (!collector.type().empty() && collector.type() != "tfrecord") {
-      return wrong(absl::StrCat("found log_collector_config of type \"", collector.type(), "\", expected \"tfrecord\"."));
+      return wrong(absl::StrCat("found log_collector_config of type \"", collector.type(),
+                                "\", expected \"tfrecord\"."));
     }
     if (sampling.sampling_rate() > 0 && collector.filename_prefix().empty()) {
       return wrong("found a sampling_rate but no filename_prefix in log_collector_config.");
@@ -210,13 +214,16 @@ void RequestLog::Configure(const std::vector<ConfiguredModel>& models) {
   std::map<std::string, Target> targets;
   for (const ConfiguredModel& model : models) {
     const double rate = model.logging.sampling_config().sampling_rate();
-    if (rate > 0) targets[model.watched.name] = {model.logging.log_collector_config().filename_prefix(), rate};
+    if (rate > 0)
+      targets[model.watched.name] = {model.logging.log_collector_config().filename_prefix(), rate};
   }
   impl_->Configure(std::move(targets));
 }
 
 bool RequestLog::Wants(const ServableId& servable) const { return impl_->Wants(servable); }
 
-void RequestLog::Add(const ServableId& servable, std::unique_ptr<PredictionLog> log) { impl_->Add(servable, *log); }
+void RequestLog::Add(const ServableId& servable, std::unique_ptr<PredictionLog> log) {
+  impl_->Add(servable, *log);
+}
 
 }  // namespace tfipu::serving

@@ -17,12 +17,14 @@ namespace tfipu::serving {
 //     log_collector_config { type: "tfrecord" filename_prefix: "/var/log/serving/my_model" }
 //     sampling_config { sampling_rate: 0.01 }
 //   }
-// Each logged call is a TFRecord of a tensorflow.serving.PredictionLog whose log_metadata says which model and version
-// answered, when, and at which sampling rate. Files are named <filename_prefix>-<start as YYYYMMDD-HHMMSS>-<process id>-
-// <number>.tfrecord; a new one is begun after kMaxFileBytes. They can be used as warm-up requests as they are.
+// Each logged call is a TFRecord of a tensorflow.serving.PredictionLog whose log_metadata says which model
+// and version answered, when, and at which sampling rate. Files are named <filename_prefix>-<start as
+// YYYYMMDD-HHMMSS>-<process id>- <number>.tfrecord; a new one is begun after kMaxFileBytes. They can be used
+// as warm-up requests as they are.
 //
-// Thread-safe. One background thread writes, and flushes when it has nothing left to write. When it falls behind, records
-// are dropped, never calls delayed. :tensorflow:serving:request_log_count{model_name, status_code} counts both.
+// Thread-safe. One background thread writes, and flushes when it has nothing left to write. When it falls
+// behind, records are dropped, never calls delayed. :tensorflow:serving:request_log_count{model_name,
+// status_code} counts both.
 class RequestLog {
  public:
   static constexpr std::size_t kMaxFileBytes = std::size_t{256} << 20;
@@ -34,8 +36,8 @@ class RequestLog {
   RequestLog(const RequestLog&) = delete;
   RequestLog& operator=(const RequestLog&) = delete;
 
-  // InvalidArgument when a model's logging config cannot be followed: a type that is neither empty nor "tfrecord", a rate
-  // without a prefix, a rate outside 0 to 1, or per_task_sampling_configs.
+  // InvalidArgument when a model's logging config cannot be followed: a type that is neither empty nor
+  // "tfrecord", a rate without a prefix, a rate outside 0 to 1, or per_task_sampling_configs.
   static absl::Status Check(const std::vector<ConfiguredModel>& models);
 
   // From now on these models are logged, as Check() has approved.

@@ -63,7 +63,8 @@ TEST(RequestLogTest, WritesWhatWasSampled) {
     EXPECT_LT(half, 650);
     for (int i = 0; i < 10; ++i) {
       auto record = std::make_unique<PredictionLog>();
-      record->mutable_predict_log()->mutable_request()->mutable_model_spec()->set_name(absl::StrCat("call ", i));
+      record->mutable_predict_log()->mutable_request()->mutable_model_spec()->set_name(
+          absl::StrCat("call ", i));
       log.Add({"all", 3}, std::move(record));
     }
   }
@@ -80,10 +81,13 @@ TEST(RequestLogTest, WritesWhatWasSampled) {
 }
 
 TEST(RequestLogTest, RefusesConfigsThatItCannotFollow) {
-  const auto message = [](const ConfiguredModel& model) { return std::string(RequestLog::Check({model}).message()); };
+  const auto message = [](const ConfiguredModel& model) {
+    return std::string(RequestLog::Check({model}).message());
+  };
   EXPECT_EQ(message(Model("m", "/tmp/m", 0.1)), "");
   EXPECT_EQ(message(ConfiguredModel()), "");
-  EXPECT_THAT(message(Model("m", "/tmp/m", 1.5)), HasSubstr("Model m: logging_config: found sampling_rate 1.5"));
+  EXPECT_THAT(message(Model("m", "/tmp/m", 1.5)),
+              HasSubstr("Model m: logging_config: found sampling_rate 1.5"));
   EXPECT_THAT(message(Model("m", "", 0.1)), HasSubstr("filename_prefix"));
   ConfiguredModel model = Model("m", "/tmp/m", 0.1);
   model.logging.mutable_log_collector_config()->set_type("kafka");

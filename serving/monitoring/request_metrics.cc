@@ -86,11 +86,13 @@ std::size_t IndexOf(const std::array<absl::string_view, size>& names, absl::stri
 class RequestMetrics::Impl {
  public:
   Impl()
-      : requests_("/tensorflow/serving/request_count", "Requests by model and status.", "model_name", "status"),
-        latency_("/tensorflow/serving/request_latency", "Time from a request's arrival to its answer in microseconds.",
-                 "model_name", "API", "entrypoint"),
-        runtime_("/tensorflow/serving/runtime_latency", "Time that a request spent in the model in microseconds.",
-                 "model_name", "API", "runtime") {
+      : requests_("/tensorflow/serving/request_count", "Requests by model and status.", "model_name",
+                  "status"),
+        latency_("/tensorflow/serving/request_latency",
+                 "Time from a request's arrival to its answer in microseconds.", "model_name", "API",
+                 "entrypoint"),
+        runtime_("/tensorflow/serving/runtime_latency",
+                 "Time that a request spent in the model in microseconds.", "model_name", "API", "runtime") {
     AddModel("");
     CollectionRegistry* const registry = CollectionRegistry::Default();
     handles_[0] = registry->Register(&requests_, [this](MetricCollectorGetter getter) {
@@ -100,7 +102,8 @@ class RequestMetrics::Impl {
         for (int code = 0; code < kCodes; ++code) {
           const std::int64_t count = model->requests[code].load(std::memory_order_relaxed);
           if (count == 0) continue;
-          collector.CollectValue({name, absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}, count);
+          collector.CollectValue({name, absl::StatusCodeToString(static_cast<absl::StatusCode>(code))},
+                                 count);
         }
       }
     });

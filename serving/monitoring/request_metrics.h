@@ -13,12 +13,15 @@ namespace tfipu::serving {
 //   :tensorflow:serving:request_count{model_name, status}
 //   :tensorflow:serving:request_latency{model_name, API, entrypoint}   microseconds
 //   :tensorflow:serving:runtime_latency{model_name, API, runtime}      microseconds
-// `API` is "Predict", "Classify", "Regress" or "MultiInference", but of REST's requests, as TensorFlow Serving has it,
-// "predict", "classify", "regress" in request_latency. `entrypoint` is "GRPC" or "REST", `runtime` "TF1".
+// `API` is "Predict", "Classify", "Regress" or "MultiInference", but of REST's requests, as TensorFlow
+// Serving has it, "predict", "classify", "regress" in request_latency. `entrypoint` is "GRPC" or "REST",
+// `runtime` "TF1".
 //
-// A call counts for the model that it names if that is known, else for "": clients must not be able to fill memory.
+// A call counts for the model that it names if that is known, else for "": clients must not be able to fill
+// memory.
 //
-// Thread-safe. Finished() takes a look-up in a table of the calling thread and a few atomic additions. One in a process.
+// Thread-safe. Finished() takes a look-up in a table of the calling thread and a few atomic additions. One in
+// a process.
 class RequestMetrics {
  public:
   RequestMetrics();

@@ -20,16 +20,19 @@ TEST(RequestMetricsTest, CountsAndTimesByModel) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 100; ++i) {
-        metrics.Finished({"m", "Predict", "GRPC", absl::OkStatus(), absl::Microseconds(20), absl::Microseconds(5)});
+        metrics.Finished(
+            {"m", "Predict", "GRPC", absl::OkStatus(), absl::Microseconds(20), absl::Microseconds(5)});
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
   metrics.Finished({"m", "Classify", "REST", absl::InvalidArgumentError("bad"), absl::Microseconds(30), {}});
-  metrics.Finished({"someone's invention", "Predict", "REST", absl::NotFoundError("no"), absl::Microseconds(1), {}});
+  metrics.Finished(
+      {"someone's invention", "Predict", "REST", absl::NotFoundError("no"), absl::Microseconds(1), {}});
   const std::string page = PrometheusText();
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"OK\"} 400\n"));
-  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"INVALID_ARGUMENT\"} 1\n"));
+  EXPECT_THAT(
+      page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"INVALID_ARGUMENT\"} 1\n"));
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"\",status=\"NOT_FOUND\"} 1\n"));
   EXPECT_THAT(page, Not(HasSubstr("someone")));
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_latency_bucket{model_name=\"m\",API=\"Predict\","

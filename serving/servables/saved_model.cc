@@ -9,6 +9,7 @@
 #include "absl/base/call_once.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/container/inlined_vector.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -31,10 +32,12 @@ constexpr float kShortMicroseconds = 200;
 
 constexpr char kDeviceOp[] = "ApplicationCall";
 constexpr char kDefaultSignature[] = "serving_default";
-// Signatures that are made ready when a model is loaded. It takes some 10 ms each, and some models have dozens.
+// Signatures that are made ready when a model is loaded. It takes some 10 ms each, and some models have
+// dozens.
 constexpr int kPreparedSignatures = 4;
 
-// Different sets of outputs that a signature keeps a callable for; beyond, all outputs are computed and some dropped.
+// Different sets of outputs that a signature keeps a callable for; beyond, all outputs are computed and some
+// dropped.
 constexpr std::size_t kMaxOutputSets = 32;
 
 // How to get a set of outputs from the session.
@@ -87,8 +90,9 @@ class SavedModelServable : public Servable {
   const ServableId& id() const override { return id_; }
   const Signatures& signatures() const override { return signatures_; }
 
-  absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs, absl::Span<const int> outputs,
-                   const CallContext& context, std::vector<Tensor>* results) const override {
+  absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs,
+                   absl::Span<const int> outputs, const CallContext& context,
+                   std::vector<Tensor>* results) const override {
     SignatureState& state = states_[signature.index];
     TFIPU_RETURN_IF_ERROR(PrepareSignature(signature));
     TFIPU_RETURN_IF_ERROR(CheckInputs(signature, inputs));
@@ -107,13 +111,14 @@ class SavedModelServable : public Servable {
         const std::vector<int> key(outputs.begin(), outputs.end());
         auto found = state.some.find(key);
         if (found == state.some.end() && state.some.size() < kMaxOutputSets) {
-          TFIPU_ASSIGN_OR_RETURN(Plan made, MakePlan(signature, outputs));
-          found = state.some.emplace(key, std::move(made)).first;
+          absl::StatusOr<Plan> made = MakePlan(signature, outputs);
+          status = made.status();
+          if (made.ok()) found = state.some.emplace(key, *std::move(made)).first;
         }
         all = found == state.some.end();
         if (!all) plan = found->second;
       }
-      status = RunPlan(all ? state.all : plan, inputs, context, results);
+      if (status.ok()) status = RunPlan(all ? state.all : plan, inputs, context, results);
       if (all && status.ok()) {
         std::vector<Tensor> chosen;
         for (const int output : outputs) chosen.push_back((*results)[output]);
@@ -122,7 +127,8 @@ class SavedModelServable : public Servable {
     }
     const float took = static_cast<float>(absl::ToDoubleMicroseconds(absl::Now() - start));
     const float average = state.average.load(std::memory_order_relaxed);
-    // Rises at once and falls slowly: one long call that holds up a transport is worse than many that are handed over.
+    // Rises at once and falls slowly: one long call that holds up a transport is worse than many that are
+    // handed over.
     const float next = average == 0 ? took : average + (took - average) * (took > average ? 0.125f : 0.02f);
     state.average.store(next, std::memory_order_relaxed);
     return status;
@@ -182,7 +188,8 @@ class SavedModelServable : public Servable {
     if (!plan.runs) return plan;
     const absl::Status status = session_->MakeCallable(options, &plan.callable);
     if (status.ok()) return plan;
-    return absl::Status(status.code(), absl::StrCat("Signature \"", signature.name, "\": ", status.message()));
+    return absl::Status(status.code(),
+                        absl::StrCat("Signature \"", signature.name, "\": ", status.message()));
   }
 
   absl::Status RunPlan(const Plan& plan, const std::vector<Tensor>& inputs, const CallContext& context,
@@ -203,7 +210,8 @@ class SavedModelServable : public Servable {
     if (plan.in_order) return absl::OkStatus();
     std::vector<Tensor> ordered;
     ordered.reserve(plan.origin.size());
-    for (const int origin : plan.origin) ordered.push_back(origin >= 0 ? (*results)[origin] : inputs[-1 - origin]);
+    for (const int origin : plan.origin)
+      ordered.push_back(origin >= 0 ? (*results)[origin] : inputs[-1 - origin]);
     results->swap(ordered);
     return absl::OkStatus();
   }
@@ -221,15 +229,14 @@ bool UsesDevice(const MetaGraphDef& meta_graph) {
   const auto calls = [](const tensorflow::NodeDef& node) { return node.op() == kDeviceOp; };
   const auto& graph = meta_graph.graph_def();
   return std::any_of(graph.node().begin(), graph.node().end(), calls) ||
-         std::any_of(graph.library().function().begin(), graph.library().function().end(), [&](const auto& function) {
-           return std::any_of(function.node_def().begin(), function.node_def().end(), calls);
-         });
+         std::any_of(graph.library().function().begin(), graph.library().function().end(),
+                     [&](const auto& function) {
+                       return std::any_of(function.node_def().begin(), function.node_def().end(), calls);
+                     });
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const VersionSource& source,
-                                                                        const SavedModelOptions& options) {
+absl::StatusOr<std::unique_ptr<const Servable>> Load(const VersionSource& source,
+                                                     const SavedModelOptions& options) {
   MetaGraphDef meta_graph;
   TFIPU_RETURN_IF_ERROR(tensorflow::ReadMetaGraphDefFromSavedModel(source.path, options.tags, &meta_graph));
   TFIPU_ASSIGN_OR_RETURN(Signatures signatures, SignaturesOf(meta_graph));
@@ -244,13 +251,24 @@ absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const Ver
   metadata->set_version(source.id.version);
   std::unique_ptr<Session> session;
   TFIPU_RETURN_IF_ERROR(tensorflow::LoadMetagraphIntoSession(session_options, meta_graph, &session));
-  TFIPU_RETURN_IF_ERROR(tensorflow::RestoreSession(tensorflow::RunOptions(), meta_graph, source.path, &session));
+  TFIPU_RETURN_IF_ERROR(
+      tensorflow::RestoreSession(tensorflow::RunOptions(), meta_graph, source.path, &session));
   meta_graph.Clear();
 
-  auto servable = std::make_unique<SavedModelServable>(source.id, options, std::move(session), std::move(signatures),
-                                                       uses_device);
+  auto servable = std::make_unique<SavedModelServable>(source.id, options, std::move(session),
+                                                       std::move(signatures), uses_device);
   TFIPU_RETURN_IF_ERROR(servable->Prepare());
   return std::unique_ptr<const Servable>(std::move(servable));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const VersionSource& source,
+                                                                       const SavedModelOptions& options) {
+  absl::StatusOr<std::unique_ptr<const Servable>> loaded = Load(source, options);
+  if (loaded.ok() || absl::StrContains(loaded.status().message(), source.path)) return loaded;
+  return absl::Status(loaded.status().code(),
+                      absl::StrCat("SavedModel ", source.path, ": ", loaded.status().message()));
 }
 
 }  // namespace tfipu::serving

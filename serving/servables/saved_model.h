@@ -20,19 +20,20 @@ struct SavedModelOptions {
   tensorflow::ConfigProto session;
   // The meta graph with exactly these tags is loaded.
   std::unordered_set<std::string> tags = {"serve"};
-  // Independent operations of one call run on TensorFlow's inter-op pool. Otherwise a call runs whole in its caller's
-  // thread, which costs less and, with many calls at once, is no slower.
+  // Independent operations of one call run on TensorFlow's inter-op pool. Otherwise a call runs whole in its
+  // caller's thread, which costs less and, with many calls at once, is no slower.
   bool use_inter_op_pool = false;
 };
 
-// Loads the SavedModel at the path into a session of its own, which gets name and version of `id` as session metadata:
-// there device operations find the scope of their engines' names. The default signature and a few others are made ready,
-// and the model's initialisation starts what it starts (engines with their executables): what is wrong with that is an
-// error now, not of a call later. The error is TensorFlow's or the engine's own and names the path or the signature.
+// Loads the SavedModel at the path into a session of its own, which gets name and version of `id` as session
+// metadata: there device operations find the scope of their engines' names. The default signature and a few
+// others are made ready, and the model's initialisation starts what it starts (engines with their
+// executables): what is wrong with that is an error now, not of a call later. The error is TensorFlow's or
+// the engine's own and names the path or the signature.
 //
 // The servable is immutable and thread-safe. Destroying it closes the session.
 absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const VersionSource& source,
-                                                                        const SavedModelOptions& options);
+                                                                       const SavedModelOptions& options);
 
 }  // namespace tfipu::serving
 

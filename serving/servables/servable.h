@@ -50,7 +50,8 @@ struct CallContext {
   std::function<bool()> cancelled;
 };
 
-// Immutable and thread-safe. Whoever runs it holds a shared_ptr: an unloaded version ends when its last call has.
+// Immutable and thread-safe. Whoever runs it holds a shared_ptr: an unloaded version ends when its last call
+// has.
 class Servable {
  public:
   virtual ~Servable() = default;
@@ -60,15 +61,15 @@ class Servable {
   // All signatures by name, those included that only metadata shows ("__saved_model_init_op").
   virtual const std::map<std::string, Signature, std::less<>>& signatures() const = 0;
 
-  // Runs a signature in the calling thread. `inputs`: one for each of signature.inputs, in that order. `outputs`:
-  // positions in signature.outputs of what is wanted; results come in the same order. Waits no longer than the deadline
-  // for a device or a batch.
+  // Runs a signature in the calling thread. `inputs`: one for each of signature.inputs, in that order.
+  // `outputs`: positions in signature.outputs of what is wanted; results come in the same order. Waits no
+  // longer than the deadline for a device or a batch.
   virtual absl::Status Run(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs,
                            absl::Span<const int> outputs, const CallContext& context,
                            std::vector<tensorflow::Tensor>* results) const = 0;
 
-  // Whether calls of this signature have lately been so short (some 100 us) that a transport's thread may run them
-  // itself; false until there were some.
+  // Whether calls of this signature have lately been so short (some 100 us) that a transport's thread may run
+  // them itself; false until there were some.
   virtual bool ExpectedShort(const Signature& signature) const = 0;
 
   // Whether calls go to a device, which has batching of its own.

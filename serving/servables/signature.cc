@@ -14,7 +14,9 @@ using tensorflow::DataTypeString;
 using tensorflow::TensorInfo;
 
 std::string TypeName(tensorflow::DataType type) {
-  return type == tensorflow::DT_FLOAT ? "float32" : type == tensorflow::DT_DOUBLE ? "float64" : DataTypeString(type);
+  return type == tensorflow::DT_FLOAT    ? "float32"
+         : type == tensorflow::DT_DOUBLE ? "float64"
+                                         : DataTypeString(type);
 }
 
 SignatureTensor TensorFrom(const std::string& alias, const TensorInfo& info) {
@@ -22,7 +24,8 @@ SignatureTensor TensorFrom(const std::string& alias, const TensorInfo& info) {
   tensor.alias = alias;
   if (info.encoding_case() == TensorInfo::kName) {
     tensor.tensor_name = info.name();
-    if (!tensor.tensor_name.empty() && !absl::StrContains(tensor.tensor_name, ':')) tensor.tensor_name += ":0";
+    if (!tensor.tensor_name.empty() && !absl::StrContains(tensor.tensor_name, ':'))
+      tensor.tensor_name += ":0";
   }
   tensor.dtype = info.dtype();
   tensor.shape = tensorflow::PartialTensorShape(info.tensor_shape());
@@ -59,8 +62,8 @@ absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_gra
       if (value != def.defaults().end()) {
         tensor.default_value.emplace();
         if (!tensor.default_value->FromProto(value->second)) {
-          return absl::InvalidArgumentError(
-              absl::StrCat("The default value of input \"", alias, "\" of signature \"", name, "\" is no tensor."));
+          return absl::InvalidArgumentError(absl::StrCat("The default value of input \"", alias,
+                                                         "\" of signature \"", name, "\" is no tensor."));
         }
       }
       signature.inputs.push_back(std::move(tensor));
@@ -79,7 +82,8 @@ absl::Status CheckRunnable(const Signature& signature) {
   const auto check = [&](const char* kind, const std::vector<SignatureTensor>& tensors) {
     for (const SignatureTensor& tensor : tensors) {
       if (!tensor.tensor_name.empty()) continue;
-      return absl::UnimplementedError(absl::StrCat("Signature \"", signature.name, "\": ", kind, " \"", tensor.alias,
+      return absl::UnimplementedError(absl::StrCat("Signature \"", signature.name, "\": ", kind, " \"",
+                                                   tensor.alias,
                                                    "\" is no dense tensor; only those can be served."));
     }
     return absl::OkStatus();
@@ -99,16 +103,17 @@ absl::Status CheckRunnable(const Signature& signature) {
 absl::Status CheckInputs(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs) {
   if (inputs.size() != signature.inputs.size()) {
     return absl::InvalidArgumentError(absl::StrCat("Signature \"", signature.name, "\": expected ",
-                                                   signature.inputs.size(), " inputs, found ", inputs.size(), "."));
+                                                   signature.inputs.size(), " inputs, found ", inputs.size(),
+                                                   "."));
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const SignatureTensor& expected = signature.inputs[i];
     const tensorflow::Tensor& found = inputs[i];
     if (found.dtype() == expected.dtype && expected.shape.IsCompatibleWith(found.shape())) continue;
-    return absl::InvalidArgumentError(absl::StrCat("Input \"", expected.alias, "\" of signature \"", signature.name,
-                                                   "\": expected ", TypeName(expected.dtype), " ",
-                                                   expected.shape.DebugString(), ", found ", TypeName(found.dtype()),
-                                                   " ", found.shape().DebugString(), "."));
+    return absl::InvalidArgumentError(
+        absl::StrCat("Input \"", expected.alias, "\" of signature \"", signature.name, "\": expected ",
+                     TypeName(expected.dtype), " ", expected.shape.DebugString(), ", found ",
+                     TypeName(found.dtype()), " ", found.shape().DebugString(), "."));
   }
   return absl::OkStatus();
 }

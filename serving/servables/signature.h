@@ -18,11 +18,12 @@ using Signatures = std::map<std::string, Signature, std::less<>>;
 // InvalidArgument when a default value is no tensor.
 absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_graph);
 
-// Whether a session can run it: it has a method name and outputs, and all its inputs and outputs are dense tensors with names.
+// Whether a session can run it: it has a method name and outputs, and all its inputs and outputs are dense
+// tensors with names.
 absl::Status CheckRunnable(const Signature& signature);
 
-// InvalidArgument unless there is one input for each of the signature's, of its type and compatible with its shape;
-// names the input, what was expected and what was found.
+// InvalidArgument unless there is one input for each of the signature's, of its type and compatible with its
+// shape; names the input, what was expected and what was found.
 absl::Status CheckInputs(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs);
 
 }  // namespace tfipu::serving

@@ -31,7 +31,8 @@ absl::Status WarmUp(const Servable& servable, const std::string& path, int itera
     }
     for (int i = 0; status.ok() && i < iterations; ++i) status = replay(servable, log);
     if (!status.ok()) {
-      return absl::Status(status.code(), absl::StrCat("Warm-up record ", number, " of ", file, ": ", status.message()));
+      return absl::Status(status.code(),
+                          absl::StrCat("Warm-up record ", number, " of ", file, ": ", status.message()));
     }
   }
 }

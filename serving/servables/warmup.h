@@ -17,8 +17,9 @@ using Replay = std::function<absl::Status(const Servable&, const tensorflow::ser
 // More records than this are an error: they would hold up the version for long.
 inline constexpr int kMaxWarmupRecords = 1000;
 
-// Replays `<path>/assets.extra/tf_serving_warmup_requests`, TFRecords of PredictionLog, each `iterations` times; nothing
-// when there is no such file. A record that cannot be read or replayed is an error that names its number.
+// Replays `<path>/assets.extra/tf_serving_warmup_requests`, TFRecords of PredictionLog, each `iterations`
+// times; nothing when there is no such file. A record that cannot be read or replayed is an error that names
+// its number.
 absl::Status WarmUp(const Servable& servable, const std::string& path, int iterations, const Replay& replay);
 
 }  // namespace tfipu::serving

@@ -105,9 +105,9 @@ absl::Status ConfigSource::Apply(const ModelServerConfig& config, bool first) {
   if (first) return absl::OkStatus();
 
   if (!manager_->WaitUntilSettled(names, absl::Now() + options_.reload_timeout)) {
-    return absl::DeadlineExceededError(
-        absl::StrCat("The new model config is in effect, but after ", absl::FormatDuration(options_.reload_timeout),
-                     " not all of its models are loaded."));
+    return absl::DeadlineExceededError(absl::StrCat("The new model config is in effect, but after ",
+                                                    absl::FormatDuration(options_.reload_timeout),
+                                                    " not all of its models are loaded."));
   }
   for (const ConfiguredModel& model : models) {
     const std::string& name = model.watched.name;
@@ -118,8 +118,8 @@ absl::Status ConfigSource::Apply(const ModelServerConfig& config, bool first) {
       const bool allowed = options_.labels_for_unavailable_versions && old == before.end();
       if (unchanged || allowed || manager_->IsAvailable(name, version)) continue;
       for (const auto& [other, labels] : labels_before) manager_->SetLabels(other, labels);
-      return absl::FailedPreconditionError(absl::StrCat("Request to assign label '", label, "' to version ", version,
-                                                        " of model ", name,
+      return absl::FailedPreconditionError(absl::StrCat("Request to assign label '", label, "' to version ",
+                                                        version, " of model ", name,
                                                         ", which is not currently available for inference"));
     }
   }

@@ -39,20 +39,21 @@ class ConfigSource {
   ConfigSource(ConfigSourceOptions options, Manager* manager);
   ~ConfigSource();
 
-  // Takes the first config and returns without waiting for models. Labels may name versions that are not there yet.
+  // Takes the first config and returns without waiting for models. Labels may name versions that are not
+  // there yet.
   absl::Status Start(const tensorflow::serving::ModelServerConfig& config);
 
-  // Replaces the config: models not in it are unloaded, new ones loaded, changed base paths and policies followed. Returns
-  // when all versions that are wanted now are available or have failed.
+  // Replaces the config: models not in it are unloaded, new ones loaded, changed base paths and policies
+  // followed. Returns when all versions that are wanted now are available or have failed.
   //
-  // An invalid config changes nothing (InvalidArgument). A label is moved only to a version that is available, a new
-  // label likewise unless labels_for_unavailable_versions: FailedPrecondition otherwise, and the labels of all models
-  // stay as they were, while the models themselves follow the config. DeadlineExceeded when loading takes longer than
-  // reload_timeout; it goes on.
+  // An invalid config changes nothing (InvalidArgument). A label is moved only to a version that is
+  // available, a new label likewise unless labels_for_unavailable_versions: FailedPrecondition otherwise, and
+  // the labels of all models stay as they were, while the models themselves follow the config.
+  // DeadlineExceeded when loading takes longer than reload_timeout; it goes on.
   absl::Status Reload(const tensorflow::serving::ModelServerConfig& config);
 
-  // Reads `path` now and starts; then, when `interval` is positive, looks at the file that often and reloads when its text
-  // has changed. A file that is wrong then is logged and changes nothing.
+  // Reads `path` now and starts; then, when `interval` is positive, looks at the file that often and reloads
+  // when its text has changed. A file that is wrong then is logged and changes nothing.
   absl::Status StartFromFile(const std::string& path, absl::Duration interval);
 
  private:

@@ -20,8 +20,8 @@ class EmptyServable : public Servable {
   explicit EmptyServable(ServableId id) : id_(std::move(id)) {}
   const ServableId& id() const override { return id_; }
   const std::map<std::string, Signature, std::less<>>& signatures() const override { return signatures_; }
-  absl::Status Run(const Signature&, const std::vector<tensorflow::Tensor>&, absl::Span<const int>, const CallContext&,
-                   std::vector<tensorflow::Tensor>*) const override {
+  absl::Status Run(const Signature&, const std::vector<tensorflow::Tensor>&, absl::Span<const int>,
+                   const CallContext&, std::vector<tensorflow::Tensor>*) const override {
     return absl::OkStatus();
   }
   bool ExpectedShort(const Signature&) const override { return true; }
@@ -129,7 +129,8 @@ TEST_F(ConfigSourceTest, AReloadMovesNoLabelToAVersionThatIsNotAvailable) {
   const std::string all = "model_version_policy { all {} } ";
   ConfigSource source({}, &manager_);
   ASSERT_TRUE(source.Start(Config(Text("a", all + "version_labels { key: \"stable\" value: 1 }"))).ok());
-  const absl::Status status = source.Reload(Config(Text("a", all + "version_labels { key: \"stable\" value: 2 }")));
+  const absl::Status status =
+      source.Reload(Config(Text("a", all + "version_labels { key: \"stable\" value: 2 }")));
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("version 2 of model a"));
   EXPECT_EQ(Found({"a", std::nullopt, "stable"}), 1);

@@ -20,8 +20,8 @@
 namespace tfipu::serving {
 namespace {
 
-// Sizes and times of the files of a version, two levels deep: what a copy in progress or a repair changes. Only the local
-// file system is asked for them.
+// Sizes and times of the files of a version, two levels deep: what a copy in progress or a repair changes.
+// Only the local file system is asked for them.
 std::string StampOf(const std::string& path, int depth = 0) {
   if (absl::StrContains(path, "://")) return "";
   struct stat info;
@@ -36,12 +36,14 @@ std::string StampOf(const std::string& path, int depth = 0) {
   }
   closedir(folder);
   std::sort(names.begin(), names.end());
-  for (const std::string& name : names) absl::StrAppend(&stamp, StampOf(absl::StrCat(path, "/", name), depth + 1));
+  for (const std::string& name : names)
+    absl::StrAppend(&stamp, StampOf(absl::StrCat(path, "/", name), depth + 1));
   return stamp;
 }
 
 bool IsVersionNumber(absl::string_view name, std::int64_t* number) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), absl::ascii_isdigit) && absl::SimpleAtoi(name, number);
+  return !name.empty() && std::all_of(name.begin(), name.end(), absl::ascii_isdigit) &&
+         absl::SimpleAtoi(name, number);
 }
 
 }  // namespace
@@ -106,8 +108,8 @@ void FileSystemSource::Look(Watched& watched) {
   std::vector<std::string> names;
   const absl::Status status = tensorflow::Env::Default()->GetChildren(model.base_path, &names);
   if (!status.ok()) {
-    Complain(watched, absl::StrCat("Model ", model.name, ": cannot read its base path ", model.base_path, " (",
-                                   status.message(), "); waiting for it."));
+    Complain(watched, absl::StrCat("Model ", model.name, ": cannot read its base path ", model.base_path,
+                                   " (", status.message(), "); waiting for it."));
     return;
   }
   std::sort(names.begin(), names.end());
@@ -127,8 +129,8 @@ void FileSystemSource::Look(Watched& watched) {
   if (chosen.empty()) {
     if (model.policy.kind == VersionPolicy::Kind::kSpecific && !folders.empty()) {
       Complain(watched, absl::StrCat("Model ", model.name, ": none of the versions ",
-                                     absl::StrJoin(model.policy.versions, ", "), " that its policy names is in ",
-                                     model.base_path, "."));
+                                     absl::StrJoin(model.policy.versions, ", "),
+                                     " that its policy names is in ", model.base_path, "."));
     } else {
       Complain(watched, absl::StrCat("Model ", model.name, ": no version (a folder named by a number) is in ",
                                      model.base_path, "."));

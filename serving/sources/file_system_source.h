@@ -25,11 +25,11 @@ struct WatchedModel {
   bool operator==(const WatchedModel& other) const;
 };
 
-// Looks into each model's base path for folders whose names are whole numbers (leading zeros are allowed), chooses among
-// them by the model's policy and tells the sink. Everything else in the base path is ignored.
+// Looks into each model's base path for folders whose names are whole numbers (leading zeros are allowed),
+// chooses among them by the model's policy and tells the sink. Everything else in the base path is ignored.
 //
-// A base path that cannot be read changes nothing. One without any version takes the model out of service only when two
-// looks in a row found none: versions may be replaced by removing and adding.
+// A base path that cannot be read changes nothing. One without any version takes the model out of service
+// only when two looks in a row found none: versions may be replaced by removing and adding.
 //
 // Thread-safe. The sink is called from Watch() and from the polling thread, one call at a time.
 class FileSystemSource {
@@ -41,8 +41,8 @@ class FileSystemSource {
   // Stops polling; no call of the sink is left.
   ~FileSystemSource();
 
-  // Replaces what is watched, and looks at all of it unless `look` is false. Models that are watched no longer come to
-  // the sink once with no version.
+  // Replaces what is watched, and looks at all of it unless `look` is false. Models that are watched no
+  // longer come to the sink once with no version.
   void Watch(std::vector<WatchedModel> models, bool look = true);
 
   // Looks at everything now.

@@ -38,7 +38,9 @@ class FileSystemSourceTest : public ::testing::Test {
     for (const VersionSource& version : told_[model]) numbers.push_back(version.id.version);
     return numbers;
   }
-  void AddVersion(const std::string& model, const std::string& folder) { fs::create_directories(root_ / model / folder); }
+  void AddVersion(const std::string& model, const std::string& folder) {
+    fs::create_directories(root_ / model / folder);
+  }
   WatchedModel Model(const std::string& name, VersionPolicy policy = {}) {
     return {name, (root_ / name).string(), std::move(policy)};
   }
@@ -55,7 +57,8 @@ VersionPolicy All() {
 }
 
 TEST_F(FileSystemSourceTest, TakesFoldersNamedByNumbersOnly) {
-  for (const char* const folder : {"1", "007", "12", "abc", "3x", "-4", "tmp", "1.5", "99999999999999999999"}) {
+  for (const char* const folder :
+       {"1", "007", "12", "abc", "3x", "-4", "tmp", "1.5", "99999999999999999999"}) {
     AddVersion("m", folder);
   }
   std::ofstream(root_ / "m" / "5") << "a file";

@@ -40,8 +40,9 @@ absl::StatusOr<VersionPolicy> PolicyFrom(const ModelConfig& config) {
     policy.kind = VersionPolicy::Kind::kSpecific;
     policy.versions.insert(proto.specific().versions().begin(), proto.specific().versions().end());
     if (policy.versions.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "Model ", config.name(), ": model_version_policy is specific but names no version; expected at least one."));
+      return absl::InvalidArgumentError(
+          absl::StrCat("Model ", config.name(),
+                       ": model_version_policy is specific but names no version; expected at least one."));
     }
   } else if (proto.has_latest()) {
     // Not set means 1.
@@ -52,13 +53,14 @@ absl::StatusOr<VersionPolicy> PolicyFrom(const ModelConfig& config) {
 
 }  // namespace
 
-absl::Status ParseTextProto(absl::string_view text, absl::string_view name, google::protobuf::Message* message) {
+absl::Status ParseTextProto(absl::string_view text, absl::string_view name,
+                            google::protobuf::Message* message) {
   FirstError error;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   if (parser.ParseFromString(std::string(text), message)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(name, " is no ", message->GetDescriptor()->name(), " in protobuf text format: ", error.text()));
+  return absl::InvalidArgumentError(absl::StrCat(name, " is no ", message->GetDescriptor()->name(),
+                                                 " in protobuf text format: ", error.text()));
 }
 
 absl::Status ReadTextProto(const std::string& path, google::protobuf::Message* message) {
@@ -77,7 +79,8 @@ std::string AbsolutePath(absl::string_view path) {
 absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(const ModelServerConfig& config) {
   if (config.has_custom_model_config()) {
     return absl::InvalidArgumentError(
-        "The model config has custom_model_config, which this server does not know; expected model_config_list.");
+        "The model config has custom_model_config, which this server does not know; expected "
+        "model_config_list.");
   }
   std::vector<ConfiguredModel> models;
   std::set<std::string> names;
@@ -87,7 +90,8 @@ absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(const ModelServerC
           absl::StrCat("Model number ", models.size() + 1, " of the model config has no name."));
     }
     if (!names.insert(proto.name()).second) {
-      return absl::InvalidArgumentError(absl::StrCat("Model ", proto.name(), " is in the model config twice."));
+      return absl::InvalidArgumentError(
+          absl::StrCat("Model ", proto.name(), " is in the model config twice."));
     }
     if (proto.base_path().empty()) {
       return absl::InvalidArgumentError(absl::StrCat("Model ", proto.name(), " has no base_path."));

@@ -19,7 +19,8 @@ namespace tfipu::serving {
 // Parses a protobuf text file. Errors are NotFound, or InvalidArgument with file, line and column.
 absl::Status ReadTextProto(const std::string& path, google::protobuf::Message* message);
 // The same of text already read; `name` stands for it in errors.
-absl::Status ParseTextProto(absl::string_view text, absl::string_view name, google::protobuf::Message* message);
+absl::Status ParseTextProto(absl::string_view text, absl::string_view name,
+                            google::protobuf::Message* message);
 
 // A model of a checked config.
 struct ConfiguredModel {
@@ -28,10 +29,11 @@ struct ConfiguredModel {
   tensorflow::serving::LoggingConfig logging;
 };
 
-// Checks a config whole before any of it takes effect. InvalidArgument names the model and the field: no name, a name
-// twice, no base_path, a platform other than "tensorflow", latest with num_versions < 1, specific without versions,
-// custom_model_config. A relative base path is meant from the working directory.
-absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(const tensorflow::serving::ModelServerConfig& config);
+// Checks a config whole before any of it takes effect. InvalidArgument names the model and the field: no
+// name, a name twice, no base_path, a platform other than "tensorflow", latest with num_versions < 1,
+// specific without versions, custom_model_config. A relative base path is meant from the working directory.
+absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(
+    const tensorflow::serving::ModelServerConfig& config);
 
 // Makes a local path absolute; others ("gs://...") stay.
 std::string AbsolutePath(absl::string_view path);

@@ -47,8 +47,9 @@ TEST(ModelConfigTest, NamesWhatIsWrong) {
   EXPECT_THAT(message("model_config_list { config { name: \"a\" base_path: \"/a\" }"
                       " config { name: \"a\" base_path: \"/b\" } }"),
               HasSubstr("twice"));
-  EXPECT_THAT(message("model_config_list { config { name: \"a\" base_path: \"/a\" model_platform: \"caffe\" } }"),
-              HasSubstr("found model_platform \"caffe\", expected \"tensorflow\""));
+  EXPECT_THAT(
+      message("model_config_list { config { name: \"a\" base_path: \"/a\" model_platform: \"caffe\" } }"),
+      HasSubstr("found model_platform \"caffe\", expected \"tensorflow\""));
   EXPECT_THAT(message("model_config_list { config { name: \"a\" base_path: \"/a\""
                       " model_version_policy { specific {} } } }"),
               HasSubstr("names no version"));
