@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [NAME...]
 
-Wants the built tree (BUILD, default `build`) and the installed package. Each benchmark prints its own figures and
-ratios; measure on an idle machine.
+Wants the built tree (BUILD, default `build`) and the installed package. Each benchmark prints its own figures
+and ratios; measure on an idle machine.
 """
 
 from __future__ import annotations

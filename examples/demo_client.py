@@ -1,4 +1,4 @@
-"""Calls the server that `demo.sh` started: over REST with curl, over gRPC with the stubs of tensorflow-serving-api."""
+"""Calls the server that `demo.sh` started: over REST with curl, over gRPC with tensorflow-serving-api's stubs."""
 
 import json
 import subprocess
