@@ -1,4 +1,4 @@
-"""Calls the server that `demo.sh` started: over REST with curl, over gRPC with tensorflow-serving-api's stubs."""
+"""Calls the server that `demo.sh` started: over REST with curl, over gRPC with the stubs users have."""
 
 import json
 import subprocess

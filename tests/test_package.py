@@ -26,9 +26,7 @@ MODULES = [
 
 
 def installed_files(distribution: str) -> set[str]:
-    return {
-        os.path.normpath(str(file.locate())) for file in importlib.metadata.files(distribution) or []
-    }
+    return {os.path.normpath(str(file.locate())) for file in importlib.metadata.files(distribution) or []}
 
 
 def test_no_file_is_shared_with_tensorflow() -> None:
