@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import shutil
@@ -73,6 +74,22 @@ def test_a_damaged_executable_is_a_clear_status(exported: Path, tmp_path: Path, 
         # The server is alive, and serves what is not damaged as soon as it is wanted.
         shutil.rmtree(tmp_path / "m" / "2")
         wait_until(lambda: predict(server.rest, "m", [1.0] * 4)[0] == 200, "version 1")
+
+
+def test_an_executable_of_another_tensorflow_is_a_clear_status(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "m" / "1")
+    file = executable_of(tmp_path / "m" / "1")
+    content = bytearray(file.read_bytes())
+    # docs/design/executable_format.md: the header's size is at 16, its SHA-256 at 32, and it starts at 64.
+    header_end = 64 + int.from_bytes(content[16:24], "little")
+    found = content.index(b"\x062.21.0", 64, header_end)
+    content[found + 1 : found + 7] = b"2.20.0"
+    content[32:64] = hashlib.sha256(content[:32] + content[64:header_end]).digest()
+    file.write_bytes(content)
+    with ModelServer(f"--model_base_path={tmp_path / 'm'}", "--model_name=m") as server:
+        state, reason = states(server.rest, "m")[1]
+        assert state == "END"
+        assert "2.20.0" in reason and "2.21.0" in reason
 
 
 def test_two_versions_run_engines_of_their_own(exported: Path, tmp_path: Path) -> None:
