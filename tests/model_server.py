@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -26,25 +27,18 @@ def server_binary() -> str:
     return found
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class ModelServer:
     """A running server with its gRPC and REST ports.
 
-    Raises RuntimeError with the server's log when it ends before its gRPC port answers.
+    Raises RuntimeError with the server's log when it ends before it listens.
     """
 
-    def __init__(self, *flags: str, timeout: float = 120.0, wait: bool = True) -> None:
-        self.grpc_port = free_port()
-        self.rest_port = free_port()
+    def __init__(self, *flags: str, timeout: float = 120.0) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        port_file = Path(self._folder.name) / "ports.json"
         self._log: list[str] = []
         self.process = subprocess.Popen(
-            [server_binary(), f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}", *flags],
+            [server_binary(), "--port=-1", "--rest_api_port=-1", f"--port_file={port_file}", *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -54,8 +48,8 @@ class ModelServer:
         # Read all the time: a full pipe would stop the server.
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        if wait:
-            self._wait_until_listening(timeout)
+        ports = self._wait_until_listening(port_file, timeout)
+        self.grpc_port, self.rest_port = ports["grpc"], ports["rest"]
 
     @property
     def pid(self) -> int:
@@ -86,6 +80,7 @@ class ModelServer:
             raise
         finally:
             self._reader.join(10)
+            self._folder.cleanup()
 
     def __enter__(self) -> ModelServer:
         return self
@@ -100,15 +95,14 @@ class ModelServer:
         for line in self.process.stdout:
             self._log.append(line)
 
-    def _wait_until_listening(self, timeout: float) -> None:
+    def _wait_until_listening(self, port_file: Path, timeout: float) -> dict[str, int]:
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 self._reader.join(10)
                 raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log()}")
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.grpc_port)) == 0:
-                    return
+            if port_file.exists() and (written := port_file.read_text()):
+                return json.loads(written)
             time.sleep(0.02)
         self.process.kill()
         raise RuntimeError(f"the server did not listen within {timeout} s:\n{self.log()}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import http.client
 import json
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from typing import Any
 
 import pytest
 from model_server import ModelServer
-from served_models import predict, request, wait_until, write_adder, write_gate
+from served_models import predict, wait_until, write_adder
 
 PREDICT = "/v1/models/adder:predict"
 BODY = json.dumps({"instances": [1.0, 2.5]}).encode()
@@ -185,39 +183,6 @@ def test_slow_clients_are_timed_out_by_flags(base: Path) -> None:
             with socket.create_connection(("127.0.0.1", server.rest_port), timeout=60) as connection:
                 connection.sendall(sent)
                 assert connection.makefile("rb").read()[9:12] == status
-
-
-def test_slow_calls_hold_up_nobody(base: Path, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    (tmp_path / "gated").mkdir()
-    write_gate(tmp_path / "gated", 1, gate)
-    config = tmp_path / "models.config"
-    config.write_text(
-        "model_config_list {\n"
-        f'  config {{ name: "adder" base_path: "{base}" model_platform: "tensorflow" }}\n'
-        f'  config {{ name: "gated" base_path: "{tmp_path / "gated"}" model_platform: "tensorflow" }}\n'
-        "}\n"
-    )
-    with ModelServer(f"--model_config_file={config}") as server:
-        wait_until(lambda: predict(server.rest, "adder", [1.0])[0] == 200, "the model is served")
-        answers: list[tuple[int, Any]] = []
-        waiting = [
-            threading.Thread(target=lambda: answers.append(predict(server.rest, "gated", [1.0])))
-            for _ in range(20)
-        ]
-        for thread in waiting:
-            thread.start()
-        for _ in range(50):
-            assert predict(server.rest, "adder", [1.0]) == (200, {"predictions": [2.0]})
-            assert request(f"{server.rest}/v1/models/gated")[0] == 200
-        # One opening may let several calls through.
-        while any(thread.is_alive() for thread in waiting):
-            with contextlib.suppress(OSError):
-                os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
-            waiting[0].join(0.01)
-        # TensorFlow may be unable to read a pipe; that everybody is answered is what counts.
-        assert len(answers) == 20
-        assert all(status in (200, 400) for status, _ in answers)
 
 
 def test_requests_in_flight_are_answered_at_the_end(base: Path) -> None:
