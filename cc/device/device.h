@@ -1,4 +1,5 @@
-// What an engine needs of a device. cc/device/emulator implements it on the CPU; hardware would be a folder beside it.
+// What an engine needs of a device. cc/device/emulator implements it on the CPU; hardware would be a folder
+// beside it.
 //
 // Backend --Load--> Program --CreateDevice--> Device --Run--> steps
 #ifndef CC_DEVICE_DEVICE_H_
@@ -20,20 +21,20 @@ namespace tfipu {
 // What went wrong on a device, in the terms that decide what happens next.
 struct DeviceFailure {
   enum class Kind {
-    kApplicationError,   // the program's own fault (floating-point exception, assertion): reset and go on
-    kRecoverableReset,   // recoverable by IPU_RESET: reset and go on
-    kRecoverableOther,   // recoverable, but not by us: every later call fails
-    kDeviceError,        // any other device error: every later call fails
-    kUnknown,            // every later call fails
+    kApplicationError,  // the program's own fault (floating-point exception, assertion): reset and go on
+    kRecoverableReset,  // recoverable by IPU_RESET: reset and go on
+    kRecoverableOther,  // recoverable, but not by us: every later call fails
+    kDeviceError,       // any other device error: every later call fails
+    kUnknown,           // every later call fails
   };
   Kind kind = Kind::kUnknown;
   std::string recovery_action;  // "IPU_RESET", ...; empty when there is none
   std::string reason;
 };
 
-// The buffers of one step of the main program, in the order of the executable's infeeds and outfeeds. Each infeed
-// and outfeed has the executable's size and is aligned to kBufferAlignment. Owned by the StepSource; the device may
-// touch the buffers from NextStep() until StepDone() and not after.
+// The buffers of one step of the main program, in the order of the executable's infeeds and outfeeds. Each
+// infeed and outfeed has the executable's size and is aligned to kBufferAlignment. Owned by the StepSource;
+// the device may touch the buffers from NextStep() until StepDone() and not after.
 struct Step {
   std::vector<ConstBuffer> infeeds;
   std::vector<MutableBuffer> outfeeds;
@@ -46,19 +47,22 @@ class StepSource {
  public:
   virtual ~StepSource() = default;
 
-  // Blocks until there is a batch to enter. Returns nullptr when the device is to stop: it then finishes all steps it
-  // holds and returns from Run(). Called by the thread that is inside Device::Run(), one call at a time.
+  // Blocks until there is a batch to enter. Returns nullptr when the device is to stop: it then finishes all
+  // steps it holds and returns from Run(). Called by the thread that is inside Device::Run(), one call at a
+  // time.
   virtual Step* NextStep() = 0;
 
-  // The step's results are in its outfeeds. Called once for each step that NextStep() returned, in that order, from
-  // any one thread of the device at a time. Cheap: what waits for the results is told, no more.
+  // The step's results are in its outfeeds. Called once for each step that NextStep() returned, in that
+  // order, from any one thread of the device at a time. Cheap: what waits for the results is told, no more.
   virtual void StepDone(Step* step) = 0;
 
-  // A run of the main program (`iterations` steps) has ended and the next begins. Called from the thread in Run().
+  // A run of the main program (`iterations` steps) has ended and the next begins. Called from the thread in
+  // Run().
   virtual void RunEnded() = 0;
 
-  // Makes the NextStep() that waits, or else the next one, return nullptr at once. For a device that has failed in
-  // another thread while the thread in Run() waits for a batch that will be of no use. From any thread of the device.
+  // Makes the NextStep() that waits, or else the next one, return nullptr at once. For a device that has
+  // failed in another thread while the thread in Run() waits for a batch that will be of no use. From any
+  // thread of the device.
   virtual void Interrupt() {}
 };
 
@@ -66,14 +70,15 @@ class StepSource {
 //
 // States: idle -> Run() -> running -> (NextStep() returns nullptr) -> idle
 //                                  -> (failure) -> failed -> Reset() -> idle
-// Run() and Reset() are called by one thread at a time, not always the same one. The device's own threads live as long as
-// the device.
+// Run() and Reset() are called by one thread at a time, not always the same one. The device's own threads
+// live as long as the device.
 class Device {
  public:
   virtual ~Device() = default;
 
-  // Runs the main program over and over. Returns nothing when the source ended it, or the failure that did. After a
-  // failure no thread of the device touches any step any more; StepDone() has not been called for those it held.
+  // Runs the main program over and over. Returns nothing when the source ended it, or the failure that did.
+  // After a failure no thread of the device touches any step any more; StepDone() has not been called for
+  // those it held.
   virtual std::optional<DeviceFailure> Run(StepSource& source) = 0;
 
   // Makes the device usable after a failure: carried values and stages are as after loading.
@@ -86,8 +91,10 @@ class Program {
   virtual ~Program() = default;
   virtual const Executable& executable() const = 0;
 
-  // A device that runs this program. `startup_inputs` (as many, and of the sizes, the executable says) are copied.
-  virtual absl::StatusOr<std::unique_ptr<Device>> CreateDevice(absl::Span<const ConstBuffer> startup_inputs) = 0;
+  // A device that runs this program. `startup_inputs` (as many, and of the sizes, the executable says) are
+  // copied.
+  virtual absl::StatusOr<std::unique_ptr<Device>> CreateDevice(
+      absl::Span<const ConstBuffer> startup_inputs) = 0;
 };
 
 // A kind of device. Thread-safe; lives until the process ends.
@@ -95,8 +102,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Puts the executable's code into memory, without generating any, and runs it once so that the first call is as
-  // fast as the others. FailedPrecondition or InvalidArgument when this machine cannot run it, naming why.
+  // Puts the executable's code into memory, without generating any, and runs it once so that the first call
+  // is as fast as the others. FailedPrecondition or InvalidArgument when this machine cannot run it, naming
+  // why.
   virtual absl::StatusOr<std::shared_ptr<Program>> Load(std::shared_ptr<const Executable> executable) = 0;
 };
 

@@ -17,8 +17,8 @@ class CallPool {
   // Waits for everything that was accepted.
   ~CallPool();
 
-  // Runs `call` at once in this thread if `expected_short`, else on the pool. ResourceExhausted, and `call` is not run,
-  // when the queue is full.
+  // Runs `call` at once in this thread if `expected_short`, else on the pool. ResourceExhausted, and `call`
+  // is not run, when the queue is full.
   absl::Status Run(bool expected_short, std::function<void()> call);
 
  private:

@@ -163,7 +163,8 @@ void RestHandler::Impl::Handle(HttpExchange* exchange) {
       return Answer(exchange, 200, kJson, *std::move(json));
     }
     case RestCall::kStatistics: {
-      if (!options_.statistics) return AnswerError(exchange, absl::NotFoundError(absl::StrCat("Not found: ", path)));
+      if (!options_.statistics)
+        return AnswerError(exchange, absl::NotFoundError(absl::StrCat("Not found: ", path)));
       if (!get) return AnswerMethodNotAllowed(exchange, "GET");
       auto servable = directory_->Find(route.model);
       if (!servable.ok()) return AnswerError(exchange, servable.status());

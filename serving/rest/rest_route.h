@@ -21,8 +21,8 @@ struct RestRoute {
 // are.
 std::string PathOf(absl::string_view target);
 
-// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata|/stats], fixed words in any case.
-// NotFound for what lies outside /v1/, InvalidArgument for what lies inside and is none of these.
+// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata|/stats], fixed words in
+// any case. NotFound for what lies outside /v1/, InvalidArgument for what lies inside and is none of these.
 absl::Status ParseRoute(absl::string_view path, RestRoute* route);
 
 }  // namespace tfipu::serving
