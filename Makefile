@@ -14,8 +14,8 @@ FUZZ_SECONDS ?= 60
 BIN := $(abspath $(VENV))/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What building needs, what the tests need besides, and what `make check` and `make bench` need besides.
-DEBIAN_BUILD := g++ cmake ninja-build libnghttp2-dev libboost-dev libssl-dev zlib1g-dev
-DEBIAN_TEST := rapidjson-dev libgtest-dev libgmock-dev libbenchmark-dev ccache curl
+DEBIAN_BUILD := g++ python3-dev cmake ninja-build libnghttp2-dev libboost-dev libssl-dev zlib1g-dev
+DEBIAN_TEST := openssl rapidjson-dev libgtest-dev libgmock-dev libbenchmark-dev ccache curl
 DEBIAN_EXTRA := clang-format clang libclang-rt-14-dev wrk
 
 SHELL := bash
