@@ -21,7 +21,7 @@ DEBIAN_EXTRA := clang-format clang libclang-rt-14-dev wrk
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: demo test check bench fuzz setup install native_tests format clean
+.PHONY: demo test check bench fuzz setup install format clean
 .DEFAULT_GOAL := test
 
 define debian_install

@@ -50,3 +50,29 @@ function(tfipu_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES ENVIRONMENT "TF_CPP_MIN_LOG_LEVEL=2" TIMEOUT 600)
 endfunction()
+
+# tfipu_fuzzer(<name> SRCS <file>... [DEPS <target>...]): a libFuzzer program, built by the target `fuzzers` when the
+# compiler is clang. SRCS are the fuzz target and the sources it drives, again: with the counters that guide it. The
+# program <name>_test, run with --seeds, writes the seeds to <name>.corpus beside it.
+function(tfipu_fuzzer name)
+  if(NOT TFIPU_BUILD_TESTS OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} EXCLUDE_FROM_ALL ${arg_SRCS})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} TensorFlow::runtime)
+  set_target_properties(${name} PROPERTIES BUILD_RPATH ${TENSORFLOW_DIR})
+  add_dependencies(${name} ${name}_test)
+  add_custom_command(
+    TARGET ${name} POST_BUILD
+    COMMAND ${CMAKE_COMMAND} -E make_directory $<TARGET_FILE:${name}>.corpus
+    COMMAND ${name}_test --seeds $<TARGET_FILE:${name}>.corpus
+    VERBATIM)
+  if(NOT TARGET fuzzers)
+    add_custom_target(fuzzers)
+  endif()
+  add_dependencies(fuzzers ${name})
+endfunction()
