@@ -82,7 +82,9 @@ TEST_P(ApplicationOpsTest, EngineEndsWithItsSession) {
     ASSERT_TRUE(session.Run(Filled({1, 4}, 3)).ok());
     EXPECT_TRUE(EngineManager::Global().Find({"", "ends"}).ok());
   }
-  EXPECT_FALSE(EngineManager::Global().Find({"", "ends"}).ok());
+  // With pools, the thread that ended the last call may still be letting go of the engine. One that never
+  // ends is a test that never ends, which ctest's limit turns into a failure.
+  while (EngineManager::Global().Find({"", "ends"}).ok()) std::this_thread::yield();
 }
 
 TEST_P(ApplicationOpsTest, ServedModelsHaveEnginesOfTheirOwn) {
