@@ -157,7 +157,7 @@ const std::vector<Group>& Groups() {
        {{"rest_api_num_threads", &Flags::rest_api_num_threads,
          "Threads for requests that are not short; short ones run in the IO threads."},
         {"rest_api_num_io_threads", &Flags::rest_api_num_io_threads, "IO threads. 0: one for each core."},
-        {"rest_api_timeout_in_ms", &Flags::rest_api_timeout_in_ms, "Longest time of a request."},
+        {"rest_api_timeout_in_ms", &Flags::rest_api_timeout_in_ms, "Longest time of a call: then it is answered with 504, and given up if it has not begun. 0: no limit."},
         {"rest_api_enable_cors_support", &Flags::rest_api_enable_cors_support,
          "Let web pages of any origin call."},
         {"rest_api_max_connections", &Flags::rest_api_max_connections, "Connections at the same time."},

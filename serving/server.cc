@@ -297,7 +297,9 @@ class Server::Impl {
     RestOptions options;
     options.inference = inference_;
     options.observer = &observer_;
-    options.timeout = absl::Milliseconds(flags_.rest_api_timeout_in_ms);
+    if (flags_.rest_api_timeout_in_ms > 0) {
+      options.timeout = absl::Milliseconds(flags_.rest_api_timeout_in_ms);
+    }
     options.enable_cors = flags_.rest_api_enable_cors_support;
     options.max_json_depth = flags_.rest_api_max_json_depth;
     options.statistics = [](const ServableId& id) {
@@ -325,6 +327,7 @@ class Server::Impl {
     http.header_timeout = std::chrono::milliseconds(flags_.rest_api_header_timeout_in_ms);
     http.stall_timeout = std::chrono::milliseconds(flags_.rest_api_stall_timeout_in_ms);
     http.idle_timeout = std::chrono::milliseconds(flags_.rest_api_idle_timeout_in_ms);
+    http.call_timeout = std::chrono::milliseconds(std::max(0, flags_.rest_api_timeout_in_ms));
     http.drain_timeout = std::chrono::seconds(std::max(0, flags_.shutdown_grace_seconds));
     http_ = std::make_unique<HttpServer>(http,
                                          [this](HttpExchange* exchange) { rest_handler_->Handle(exchange); });

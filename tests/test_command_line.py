@@ -279,7 +279,12 @@ def test_bench_writes_a_plot(models: Path, tmp_path: Path, run: Output) -> None:
 def test_interrupt_ends_a_measurement(models: Path) -> None:
     command = [sys.executable, "-m", "tensorflow_ipu.cli", "bench", str(models / "plain"), "--seconds=3600"]
     process = subprocess.Popen(
-        [*command, "--progress"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*command, "--progress"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore the signal, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     while process.stderr.read(1) != "[":  # the bar: it measures

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+import tensorflow as tf
 from model_server import ModelServer, channel, server_binary
 from served_models import Gate, predict, request, states, wait_until, write_adder
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
@@ -198,6 +200,23 @@ def test_a_slow_model_holds_up_nobody(tmp_path: Path) -> None:
             for call in calls:
                 call.join(60)
         assert answers == [(200, {"predictions": [1.5]})] * 32
+
+
+def test_a_call_that_takes_too_long_is_answered_in_time(tmp_path: Path) -> None:
+    gate = Gate(tmp_path, 1)
+    server = ModelServer(f"--model_base_path={tmp_path}", "--model_name=gate", "--rest_api_timeout_in_ms=50")
+    # Nobody releases these calls before they are answered.
+    status, answer = predict(server.rest, "gate", [1.5])
+    assert status == 504 and "50 ms" in answer["error"]
+    call = predict_pb2.PredictRequest()
+    call.model_spec.name = "gate"
+    call.inputs["x"].CopyFrom(tf.make_tensor_proto([1.5]))
+    with channel(server) as connection, pytest.raises(grpc.RpcError) as failed:
+        prediction_service_pb2_grpc.PredictionServiceStub(connection).Predict(call, timeout=0.05)
+    assert failed.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert states(server.rest, "gate") == {1: ("AVAILABLE", "")}
+    with gate.open():
+        assert server.stop() == 0
 
 
 def test_listens_while_loading_when_told_to(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ class HttpExchange {
   virtual std::string_view header(std::string_view name) const = 0;  // case-insensitive; empty when absent
   // The whole body, with transfer and content encodings undone. Valid until Respond().
   virtual std::string_view body() const = 0;
-  // The connection is gone. May be asked from any thread.
+  // The connection is gone, or the client was told that the call takes too long: the answer reaches nobody.
+  // May be asked from any thread.
   virtual bool cancelled() const = 0;
   // Answers. Exactly once, from any thread. The exchange is gone after it.
   virtual void Respond(int status, std::vector<std::pair<std::string, std::string>> headers,

@@ -113,7 +113,8 @@ void HttpConnection::Advance() {
         break;
       case State::kHandling:
         if (!responded_) return;
-        BuildAnswer(status_, headers_, std::move(answer_body_), keep_alive_);
+        held_ = false;
+        BuildAnswer(response_.status, response_.headers, std::move(response_.body), keep_alive_);
         state_ = State::kWriting;
         SetDeadline(loop_->options().stall_timeout);
         break;
@@ -315,8 +316,9 @@ HttpConnection::Next HttpConnection::Handle() {
   }
   state_ = State::kHandling;
   request_whole_ = true;
-  deadline_ = HttpClock::time_point::max();
+  SetDeadline(loop_->options().call_timeout);
   responded_ = false;
+  held_ = true;
   in_handler_ = true;
   loop_->handler()(this);
   in_handler_ = false;
@@ -324,17 +326,17 @@ HttpConnection::Next HttpConnection::Handle() {
 }
 
 void HttpConnection::Respond(int status, HttpHeaders headers, std::string body) {
-  status_ = status;
-  headers_ = std::move(headers);
+  response_.status = status;
+  response_.headers = std::move(headers);
   if (accepts_gzip_ && body.size() >= loop_->options().min_gzip_bytes) {
     std::string compressed;
     if (Gzip(body, &compressed) && compressed.size() < body.size()) {
       body = std::move(compressed);
-      headers_.emplace_back("Content-Encoding", "gzip");
-      headers_.emplace_back("Vary", "Accept-Encoding");
+      response_.headers.emplace_back("Content-Encoding", "gzip");
+      response_.headers.emplace_back("Vary", "Accept-Encoding");
     }
   }
-  answer_body_ = std::move(body);
+  response_.body = std::move(body);
   if (loop_->InThread() && in_handler_) {
     responded_ = true;
   } else {
@@ -359,14 +361,29 @@ void HttpConnection::BuildAnswer(int status, const HttpHeaders& headers, std::st
   written_ = 0;
 }
 
+void HttpConnection::OnResponded() {
+  if (state_ == State::kHandling) {
+    responded_ = true;
+    Advance();
+    return;
+  }
+  // The client has had its answer.
+  held_ = false;
+  if (state_ == State::kClosed) loop_->Forget(this);
+}
+
 HttpConnection::Next HttpConnection::Fail(int status, absl::string_view message) {
   request_whole_ = false;
+  BuildError(status, message);
+  return Next::kGoOn;
+}
+
+void HttpConnection::BuildError(int status, absl::string_view message) {
   // The messages are ours and need no escapes.
   BuildAnswer(status, {{"Content-Type", "application/json"}}, absl::StrCat("{\"error\": \"", message, "\"}"),
               false);
   state_ = State::kWriting;
   SetDeadline(loop_->options().stall_timeout);
-  return Next::kGoOn;
 }
 
 HttpConnection::Next HttpConnection::Write() {
@@ -402,14 +419,16 @@ HttpConnection::Next HttpConnection::Write() {
 
 HttpConnection::Next HttpConnection::AfterAnswer() {
   std::string().swap(answer_body_);
-  headers_.clear();
-  loop_->GiveBody(std::move(body_memory_), body_capacity_);
-  body_ = {};
-  if (chunked_.capacity() > kReadSize) std::string().swap(chunked_);
-  if (decompressed_.capacity() > 0) std::string().swap(decompressed_);
-  Consume(in_buffer_);
-  in_buffer_ = 0;
-  parser_.reset();
+  if (!held_) {
+    response_.headers.clear();
+    loop_->GiveBody(std::move(body_memory_), body_capacity_);
+    body_ = {};
+    if (chunked_.capacity() > kReadSize) std::string().swap(chunked_);
+    if (decompressed_.capacity() > 0) std::string().swap(decompressed_);
+    Consume(in_buffer_);
+    in_buffer_ = 0;
+    parser_.reset();
+  }
   if (close_after_) {
     // Closing at once, with something unread, would make the system reset the connection, and the client
     // might never see the answer.
@@ -422,7 +441,6 @@ HttpConnection::Next HttpConnection::AfterAnswer() {
     shutdown(fd_, SHUT_WR);
     state_ = State::kLingering;
     SetDeadline(kLinger);
-    begin_ = end_ = 0;
     return Next::kGoOn;
   }
   if (buffered() > 0) {
@@ -462,6 +480,11 @@ void HttpConnection::OnDeadline() {
   } else if (state_ == State::kBody || state_ == State::kChunks) {
     Fail(408, "The request's body took too long");
     Advance();
+  } else if (state_ == State::kHandling) {
+    gone_.store(true, std::memory_order_relaxed);
+    BuildError(504, absl::StrCat("The call took longer than the server's limit of ",
+                                 loop_->options().call_timeout.count(), " ms"));
+    Advance();
   } else {
     Abandon();
   }
@@ -491,8 +514,9 @@ void HttpConnection::Trim() {
 void HttpConnection::Close() {
   CloseSocket();
   state_ = State::kClosed;
+  deadline_ = HttpClock::time_point::max();
   gone_.store(true, std::memory_order_relaxed);
-  loop_->Forget(this);
+  if (!held_) loop_->Forget(this);
 }
 
 }  // namespace tfipu::serving

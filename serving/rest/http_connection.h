@@ -45,10 +45,7 @@ class HttpConnection final : public HttpExchange {
   // Something happened to the socket.
   void OnEvents(std::uint32_t events);
   // An answer that another thread gave.
-  void OnResponded() {
-    responded_ = true;
-    Advance();
-  }
+  void OnResponded();
   // Goes on as far as it can without waiting.
   void Advance();
   // Says no to a connection over the limit.
@@ -96,6 +93,7 @@ class HttpConnection final : public HttpExchange {
   Next Linger();
   Next Fail(int status, absl::string_view message);
   void BuildAnswer(int status, const HttpHeaders& headers, std::string body, bool keep_alive);
+  void BuildError(int status, absl::string_view message);
   long Receive(char* data, std::size_t size);
   bool Reserve();
   void Consume(std::size_t size) {
@@ -140,11 +138,18 @@ class HttpConnection final : public HttpExchange {
   std::string chunked_;
   std::string decompressed_;
 
-  // The answer.
+  // The handler's part. It has the request, and what is above stays as it is, while `held_`; beyond
+  // call_timeout it does so behind an answer that says so, and behind the closed socket.
+  bool held_ = false;
   bool in_handler_ = false;
   bool responded_ = false;
-  int status_ = 0;
-  HttpHeaders headers_;
+  struct Response {
+    int status = 0;
+    HttpHeaders headers;
+    std::string body;
+  } response_;  // written by the thread that responds
+
+  // The answer.
   std::string answer_body_;
   std::string answer_head_;
   std::size_t written_ = 0;

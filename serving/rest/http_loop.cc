@@ -41,7 +41,8 @@ thread_local HttpLoop* HttpLoop::current_ = nullptr;
 
 absl::Status HttpLoop::Open() {
   for (const std::chrono::milliseconds timeout :
-       {options_.header_timeout, options_.stall_timeout, options_.idle_timeout, options_.drain_timeout}) {
+       {options_.header_timeout, options_.stall_timeout, options_.idle_timeout, options_.call_timeout,
+        options_.drain_timeout}) {
     if (timeout.count() > 0) tick_ = std::min(tick_, std::max(timeout / 4, std::chrono::milliseconds(5)));
   }
   epoll_ = epoll_create1(EPOLL_CLOEXEC);

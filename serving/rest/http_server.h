@@ -26,6 +26,8 @@ struct HttpServerOptions {
   std::chrono::milliseconds stall_timeout{
       30000};  // no byte of a body came: 408; no byte of an answer was taken: closed
   std::chrono::milliseconds idle_timeout{120000};  // between requests; closed without an answer
+  // While the handler has a request: 504, and what the handler answers later reaches nobody. 0: no limit.
+  std::chrono::milliseconds call_timeout{0};
   std::chrono::milliseconds drain_timeout{30000};  // see HttpServer::Shutdown()
   std::size_t min_gzip_bytes = 1024;               // shorter answers are never compressed
 };
@@ -35,7 +37,8 @@ struct HttpServerOptions {
 // Start() begins to listen and starts the IO threads. Each connection belongs to one IO thread, which calls
 // the handler for its requests, one at a time and in order; requests of different connections come on several
 // threads at once. An exchange may be answered from any thread. A handler must answer every exchange, whether
-// its client is still there or not. Errors that the transport finds itself are answered as the handler's are:
+// its client is still there or not; one that takes longer than `call_timeout` is told so by
+// HttpExchange::cancelled(). Errors that the transport finds itself are answered as the handler's are:
 // {"error": "..."}.
 //
 // Shutdown() stops listening, closes idle connections, lets requests that have begun to arrive be read and

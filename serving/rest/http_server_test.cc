@@ -442,6 +442,56 @@ TEST_F(HttpServerTest, ToldWhenTheClientIsGone) {
   EXPECT_EQ(Client(server_->port()).Ask(Post("/", "x")).status, 200);
 }
 
+TEST_F(HttpServerTest, CallsThatTakeTooLongAreAnswered) {
+  options_.call_timeout = milliseconds(20);
+  Start();
+  for (const std::string& body : {std::string("small"), std::string(1 << 20, 'b')}) {
+    HttpExchange* exchange;
+    {
+      Client client(server_->port());
+      client.Send(Post("/hold", body));
+      exchange = TakeHeld();
+      const Answer answer = client.Read();
+      EXPECT_EQ(answer.status, 504);
+      EXPECT_THAT(answer.body, HasSubstr("limit of 20 ms"));
+      EXPECT_EQ(answer.Field("Connection"), "close");
+      EXPECT_TRUE(exchange->cancelled());
+    }
+    // Others come and go meanwhile; the request is the handler's for as long as it likes.
+    EXPECT_EQ(Client(server_->port()).Ask(Post("/", std::string(1 << 20, 'c'))).status, 200);
+    EXPECT_EQ(exchange->body(), body);
+    EXPECT_EQ(exchange->target(), "/hold");
+    exchange->Respond(200, {}, "late");
+  }
+  // The answer may come before the client has closed, too.
+  Client client(server_->port());
+  client.Send(Post("/hold", "x"));
+  HttpExchange* exchange = TakeHeld();
+  EXPECT_EQ(client.Read().status, 504);
+  exchange->Respond(200, {}, "late");
+  EXPECT_EQ(Client(server_->port()).Ask(Post("/", "x")).status, 200);
+  client.SendEnd();
+  EXPECT_TRUE(client.Ends());
+}
+
+TEST_F(HttpServerTest, ShutdownWaitsForCallsThatTookTooLong) {
+  options_.call_timeout = milliseconds(20);
+  Start();
+  Client client(server_->port());
+  client.Send(Post("/hold", "x"));
+  HttpExchange* exchange = TakeHeld();
+  EXPECT_EQ(client.Read().status, 504);
+  std::atomic<bool> ended{false};
+  std::thread shutdown([&] {
+    server_->Shutdown();
+    ended = true;
+  });
+  EXPECT_TRUE(client.Ends());
+  EXPECT_FALSE(ended);
+  exchange->Respond(200, {}, "late");
+  shutdown.join();
+}
+
 TEST_F(HttpServerTest, ShutdownAnswersWhatIsInFlight) {
   Start();
   Client idle(server_->port());

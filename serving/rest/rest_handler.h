@@ -27,8 +27,9 @@ struct RestPage {
 struct RestOptions {
   InferenceOptions inference;        // tensor_content does not matter here
   CallObserver* observer = nullptr;  // may be null; outlives the handler
-  // How long a call may take until it is answered with 504.
-  absl::Duration timeout = absl::Seconds(30);
+  // How long a call may take until it is given up with 504, as far as its model can be made to. The transport
+  // has a limit of its own for the client (HttpServerOptions::call_timeout).
+  absl::Duration timeout = absl::InfiniteDuration();
   // Adds the CORS headers that let browsers of any origin call, and answers preflight requests.
   bool enable_cors = false;
   // Arrays and objects within each other in a request: 400 for what is deeper.
