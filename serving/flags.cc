@@ -128,6 +128,12 @@ const std::vector<Group>& Groups() {
         {"per_process_gpu_memory_fraction", &Flags::per_process_gpu_memory_fraction,
          "No GPUs: accepted, no effect."},
         {"skip_initialize_tpu", &Flags::skip_initialize_tpu, "No TPUs: accepted, no effect."},
+        {"io_spin_us", &Flags::io_spin_us,
+         "Microseconds that an IO thread looks for the next request before it sleeps, when requests have "
+         "been "
+         "coming that fast. 50 can halve the latency for clients that ask again as soon as they are "
+         "answered, "
+         "for about as much CPU time. 0: it sleeps at once."},
         {"max_queued_calls", &Flags::max_queued_calls,
          "Requests that may wait for a thread, for gRPC and REST each; one more is refused."}}},
       {"Emulated IPUs",
@@ -157,7 +163,9 @@ const std::vector<Group>& Groups() {
        {{"rest_api_num_threads", &Flags::rest_api_num_threads,
          "Threads for requests that are not short; short ones run in the IO threads."},
         {"rest_api_num_io_threads", &Flags::rest_api_num_io_threads, "IO threads. 0: one for each core."},
-        {"rest_api_timeout_in_ms", &Flags::rest_api_timeout_in_ms, "Longest time of a call: then it is answered with 504, and given up if it has not begun. 0: no limit."},
+        {"rest_api_timeout_in_ms", &Flags::rest_api_timeout_in_ms,
+         "Longest time of a call: then it is answered with 504, and given up if it has not begun. 0: no "
+         "limit."},
         {"rest_api_enable_cors_support", &Flags::rest_api_enable_cors_support,
          "Let web pages of any origin call."},
         {"rest_api_max_connections", &Flags::rest_api_max_connections, "Connections at the same time."},

@@ -76,6 +76,7 @@ struct Flags {
   std::string version_transition = "availability";
   std::int32_t shutdown_grace_seconds = 30;
   std::int64_t max_queued_calls = 10'000;
+  std::int32_t io_spin_us = 0;
   std::int64_t grpc_max_request_bytes = 0x7fffffff;
   std::int64_t grpc_max_calls = 0;
   std::int32_t rest_api_num_io_threads = 0;

@@ -321,6 +321,7 @@ class Server::Impl {
     http.address = flags_.bind_address;
     http.port = flags_.rest_api_port == kAnyPort ? 0 : flags_.rest_api_port;
     http.threads = flags_.rest_api_num_io_threads;
+    http.spin = std::chrono::microseconds(flags_.io_spin_us);
     http.max_connections = flags_.rest_api_max_connections;
     http.max_header_bytes = static_cast<std::size_t>(flags_.rest_api_max_header_bytes);
     http.max_body_bytes = static_cast<std::size_t>(flags_.rest_api_max_body_bytes);
@@ -350,6 +351,7 @@ class Server::Impl {
     options.channel_arguments = flags_.grpc_channel_arguments;
     options.max_request_bytes = static_cast<std::size_t>(flags_.grpc_max_request_bytes);
     options.max_calls = static_cast<std::size_t>(flags_.grpc_max_calls);
+    options.spin = std::chrono::microseconds(flags_.io_spin_us);
     options.health_service = flags_.enable_grpc_healthcheck_service;
     grpc_pool_ = std::make_unique<CallPool>(flags_.grpc_max_threads, MaxQueued());
     RpcServices services;

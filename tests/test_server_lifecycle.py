@@ -219,6 +219,17 @@ def test_a_call_that_takes_too_long_is_answered_in_time(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+def test_serves_while_looking_for_requests_without_sleep(adder: Path) -> None:
+    with ModelServer(f"--model_base_path={adder}", "--model_name=adder", "--io_spin_us=1000") as server:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel(server))
+        call = predict_pb2.PredictRequest()
+        call.model_spec.name = "adder"
+        call.inputs["x"].CopyFrom(tf.make_tensor_proto([1.5]))
+        for _ in range(100):
+            assert predict(server.rest, "adder", [1.0]) == (200, {"predictions": [3.0]})
+            assert list(stub.Predict(call, timeout=60).outputs["y"].float_val) == [3.5]
+
+
 def test_listens_while_loading_when_told_to(tmp_path: Path) -> None:
     write_adder(tmp_path / "model", 1, 1.0)
     with ModelServer(

@@ -190,6 +190,7 @@ class GrpcServer::Impl {
 
  private:
   struct Loop {
+    explicit Loop(std::chrono::microseconds spin) : loop(spin) {}
     IoLoop loop;
     std::unordered_set<Http2Connection*> connections;  // on the loop's thread
   };
@@ -256,7 +257,7 @@ bool GrpcServer::Impl::Start(GrpcServerOptions options, std::vector<RpcMethod> m
                           ? options.io_threads
                           : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   for (int i = 0; i < threads; ++i) {
-    loops_.push_back(std::make_unique<Loop>());
+    loops_.push_back(std::make_unique<Loop>(options.spin));
     if (!loops_.back()->loop.ok()) {
       *error = ErrorText("Could not set up a thread for gRPC");
       return false;

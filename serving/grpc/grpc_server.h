@@ -43,6 +43,7 @@ struct GrpcServerOptions {
   std::size_t max_connections = 0;
   // Threads that read and write; 0: one a core.
   int io_threads = 0;
+  std::chrono::microseconds spin{0};  // see EventWait
   // Serves grpc.health.v1.Health. The whole server ("") is healthy while it runs; a service or model that was
   // never set is unknown.
   bool health_service = true;

@@ -12,8 +12,9 @@ namespace tfipu::serving {
 
 thread_local const IoLoop* IoLoop::running_here_ = nullptr;
 
-IoLoop::IoLoop()
-    : epoll_(epoll_create1(EPOLL_CLOEXEC)),
+IoLoop::IoLoop(std::chrono::microseconds spin)
+    : wait_(spin),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       read_buffer_(new char[kReadBuffer]) {
   if (!ok()) return;
@@ -82,7 +83,7 @@ void IoLoop::Run() {
   while (!stopped_) {
     const int timeout = RunTimers();
     idle_.store(true, std::memory_order_relaxed);
-    const int ready = epoll_wait(epoll_, events, kEvents, timeout);
+    const int ready = wait_.Wait(epoll_, events, kEvents, timeout);
     idle_.store(false, std::memory_order_relaxed);
     bool woken = false;
     fetched_.clear();

@@ -3,6 +3,7 @@
 #define SERVING_GRPC_IO_LOOP_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -10,6 +11,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "serving/core/event_wait.h"
 
 namespace tfipu::serving {
 
@@ -29,7 +32,7 @@ class IoLoop {
   using TimePoint = std::int64_t;  // microseconds of the monotonic clock
   using Timers = std::multimap<TimePoint, std::function<void()>>;
 
-  IoLoop();
+  explicit IoLoop(std::chrono::microseconds spin);  // see EventWait
   // Stops the thread; what was posted and has not run is dropped.
   ~IoLoop();
   IoLoop(const IoLoop&) = delete;
@@ -71,6 +74,7 @@ class IoLoop {
 
   static thread_local const IoLoop* running_here_;
 
+  EventWait wait_;
   const int epoll_;
   const int wake_;
   std::unique_ptr<char[]> read_buffer_;

@@ -248,7 +248,7 @@ void HttpLoop::Run() {
   current_ = this;
   std::vector<epoll_event> events(256);
   while (!draining_ || !connections_.empty()) {
-    const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), WaitMilliseconds());
+    const int count = wait_.Wait(epoll_, events.data(), static_cast<int>(events.size()), WaitMilliseconds());
     now_ = HttpClock::now();
     bool messages = false;
     for (int i = 0; i < count; ++i) {

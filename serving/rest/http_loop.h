@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "serving/core/event_wait.h"
 #include "serving/rest/http.h"
 #include "serving/rest/http_connection.h"
 #include "serving/rest/http_server.h"
@@ -35,7 +36,8 @@ struct HttpShared {
 // One IO thread and the connections that are its own.
 class HttpLoop {
  public:
-  explicit HttpLoop(HttpShared* server) : server_(server), options_(server->options) {}
+  explicit HttpLoop(HttpShared* server)
+      : server_(server), options_(server->options), wait_(server->options.spin) {}
   ~HttpLoop() {
     if (epoll_ >= 0) close(epoll_);
     if (wakeup_ >= 0) close(wakeup_);
@@ -92,6 +94,7 @@ class HttpLoop {
 
   HttpShared* const server_;
   const HttpServerOptions& options_;
+  EventWait wait_;
   int epoll_ = -1;
   int wakeup_ = -1;
   int listener_ = -1;

@@ -18,6 +18,7 @@ struct HttpServerOptions {
   std::string address = "0.0.0.0";          // numeric IPv4 or IPv6; "::" listens on both
   int port = 0;                             // 0: the system picks one, see HttpServer::port()
   int threads = 0;                          // IO threads; 0: one for each core
+  std::chrono::microseconds spin{0};        // see EventWait
   int max_connections = 10000;              // 503 for what comes on top
   std::size_t max_header_bytes = 32 << 10;  // request line and header fields: 431
   std::size_t max_body_bytes = 256 << 20;   // as sent and after decompression: 413
