@@ -22,6 +22,7 @@ def commands(build: Path, server: str) -> dict[str, list[str]]:
     native = build / "benchmarks"
     return {
         "emulator": [str(native / "emulator_benchmark"), "--benchmark_min_time=0.3"],
+        "json_floats": [str(native / "json_floats"), "--benchmark_min_time=0.3"],
         "op_overhead": [str(native / "op_overhead")],
         "batching": [str(native / "batching")],
         "export_resnet50": [sys.executable, str(HERE / "export_resnet50.py")],

@@ -139,7 +139,7 @@ void TypedReader<T>::ReadRun(JsonReader* reader) {
   T* out = data_ + size_;
   T* const out_end = data_ + capacity_;
   if constexpr (std::is_same_v<T, float>) {
-    p = ReadFloatRun(reader->begin(), p, end, &out, out_end);
+    p = ReadFloatRun(p, end, &out, out_end);
   } else {
     while (out != out_end) {
       JsonNumber number;
