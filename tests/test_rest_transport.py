@@ -127,6 +127,7 @@ def test_cors_flag(base: Path) -> None:
         assert headers["Access-Control-Allow-Origin"] == "*"
         assert "POST" in headers["Access-Control-Allow-Methods"]
         assert "Content-Type" in headers["Access-Control-Allow-Headers"]
+        assert "x-priority" in headers["Access-Control-Allow-Headers"]
         assert ask(server, "POST", PREDICT, BODY)[1]["Access-Control-Allow-Origin"] == "*"
 
 

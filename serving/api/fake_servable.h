@@ -45,11 +45,13 @@ class FakeServable : public Servable {
   absl::Status Run(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs,
                    absl::Span<const int> outputs, const CallContext& context,
                    std::vector<tensorflow::Tensor>* results) const override {
+    high_priority = context.high_priority;
     return function_(signature, inputs, outputs, results);
   }
   bool ExpectedShort(const Signature& signature) const override { return expected_short; }
 
   bool expected_short = true;
+  mutable bool high_priority = false;  // of the last call
 
  private:
   const ServableId id_;
@@ -102,7 +104,9 @@ class FakeCall : public RpcCall {
 
   const std::vector<Slice>& request() const override { return slices_; }
   std::int64_t deadline_unix_us() const override { return deadline; }
-  std::string_view metadata(std::string_view) const override { return ""; }
+  std::string_view metadata(std::string_view key) const override {
+    return key == "x-priority" ? priority : "";
+  }
   bool cancelled() const override { return is_cancelled; }
   void* AllocateReply(std::size_t size) override {
     reply.assign(size, '\xee');
@@ -115,6 +119,7 @@ class FakeCall : public RpcCall {
 
   std::int64_t deadline = std::numeric_limits<std::int64_t>::max();
   bool is_cancelled = false;
+  std::string priority;
   std::string reply;
   RpcStatus status;
   int finishes = 0;

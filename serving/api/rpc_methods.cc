@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/arena.h"
+#include "serving/api/call_priority.h"
 #include "serving/api/model_info.h"
 #include "serving/api/model_spec.h"
 #include "serving/api/predict_wire.h"
@@ -90,6 +91,9 @@ class InferenceCall {
   RpcCall* call() const { return call_; }
   const CallContext& context() const { return context_; }
   const RpcServices& services() const { return services_; }
+
+  // What the client says of the call beside its message.
+  absl::Status ReadMetadata() { return SetPriority(call_->metadata(kPriorityField), &context_); }
 
   // The version that runs; from here on a log may be wanted.
   void Found(std::shared_ptr<const Servable> servable) {
@@ -185,6 +189,9 @@ void HandlePredict(const RpcServices& services, RpcCall* call) {
   if (absl::Status status = ParsePredictRequest(call->request(), &request); !status.ok()) {
     return job.frame.Finish(status, request.model.name);
   }
+  if (absl::Status status = job.frame.ReadMetadata(); !status.ok()) {
+    return job.frame.Finish(status, request.model.name);
+  }
   if (!request.has_model_spec) return job.frame.Finish(absl::InvalidArgumentError("Missing ModelSpec"));
   auto servable = services.directory->Find(request.model);
   if (!servable.ok()) return job.frame.Finish(servable.status(), request.model.name);
@@ -253,6 +260,9 @@ void HandleMessages(const RpcServices& services, const char* api,
   if (absl::Status status = ParseOrError(call->request(), job.request); !status.ok())
     return job.frame.Finish(status);
   const tensorflow::serving::ModelSpec& spec = SpecOf(*job.request);
+  if (absl::Status status = job.frame.ReadMetadata(); !status.ok()) {
+    return job.frame.Finish(status, spec.name());
+  }
   auto servable = services.directory->Find(ModelSpecFrom(spec));
   if (!servable.ok()) return job.frame.Finish(servable.status(), spec.name());
   job.frame.Found(*std::move(servable));

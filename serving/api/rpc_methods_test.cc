@@ -217,6 +217,26 @@ TEST_F(RpcMethodsTest, PredictSendsContentOnRequest) {
   EXPECT_EQ(response.outputs().at("y").float_val_size(), 0);
 }
 
+TEST_F(RpcMethodsTest, MetadataSaysWhatGoesFirst) {
+  FakeCall call(PredictRequest().SerializeAsString());
+  for (const auto& [value, high] :
+       std::map<std::string, bool>{{"", false}, {"normal", false}, {"high", true}}) {
+    call.priority = value;
+    Call(std::string(kPrediction) + "Predict", &call);
+    EXPECT_EQ(call.status.code, 0) << value;
+    EXPECT_EQ(servable_->high_priority, high) << value;
+  }
+  call.priority = "urgent";
+  Call(std::string(kPrediction) + "Predict", &call);
+  FakeCall classify(ts::ClassificationRequest().SerializeAsString());
+  classify.priority = "urgent";
+  Call(std::string(kPrediction) + "Classify", &classify);
+  for (const FakeCall* refused : {&call, &classify}) {
+    EXPECT_EQ(refused->status.code, 3);
+    EXPECT_THAT(refused->status.message, HasSubstr("found \"urgent\", expected \"high\" or \"normal\""));
+  }
+}
+
 TEST_F(RpcMethodsTest, DeadCallsAreNotRun) {
   FakeCall late(PredictRequest().SerializeAsString());
   late.deadline = absl::ToUnixMicros(absl::Now() - absl::Seconds(1));

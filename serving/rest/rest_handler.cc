@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "serving/api/call_priority.h"
 #include "serving/api/model_spec.h"
 #include "serving/api/signature_call.h"
 #include "serving/rest/example_json.h"
@@ -29,6 +30,9 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 constexpr char kJson[] = "application/json";
 constexpr int kMethodNotAllowed = 405;
+constexpr int kServiceUnavailable = 503;
+// Queues that are full now are not a second later, unless the load stays.
+constexpr char kRetryAfterSeconds[] = "1";
 
 int HttpStatus(const absl::Status& status) {
   switch (status.code()) {
@@ -47,14 +51,13 @@ int HttpStatus(const absl::Status& status) {
     case absl::StatusCode::kAlreadyExists:
     case absl::StatusCode::kAborted:
       return 409;
-    case absl::StatusCode::kResourceExhausted:
-      return 429;
     case absl::StatusCode::kCancelled:
       return 499;
     case absl::StatusCode::kUnimplemented:
       return 501;
+    case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kUnavailable:
-      return 503;
+      return kServiceUnavailable;
     case absl::StatusCode::kDeadlineExceeded:
       return 504;
     default:
@@ -118,8 +121,10 @@ void RestHandler::Impl::Answer(HttpExchange* exchange, int status, absl::string_
   if (options_.enable_cors) {
     headers.emplace_back("Access-Control-Allow-Origin", "*");
     headers.emplace_back("Access-Control-Allow-Methods", "POST, GET");
-    headers.emplace_back("Access-Control-Allow-Headers", "Authorization, Content-Type");
+    headers.emplace_back("Access-Control-Allow-Headers",
+                         absl::StrCat("Authorization, Content-Type, ", kPriorityField));
   }
+  if (status == kServiceUnavailable) headers.emplace_back("Retry-After", kRetryAfterSeconds);
   exchange->Respond(status, std::move(headers), std::move(body));
 }
 
@@ -186,6 +191,9 @@ void RestHandler::Impl::Infer(HttpExchange* exchange, RestRoute route) {
   call.context.deadline = absl::FromUnixNanos(call.started_ns) + options_.timeout;
   call.context.cancelled = [exchange] { return exchange->cancelled(); };
   call.model = route.model.name;
+  if (absl::Status status = SetPriority(exchange->header(kPriorityField), &call.context); !status.ok()) {
+    return Finish(&call, status, "");
+  }
   auto servable = directory_->Find(route.model);
   if (!servable.ok()) return Finish(&call, servable.status(), "");
   call.servable = *std::move(servable);

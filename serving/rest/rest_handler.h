@@ -44,9 +44,9 @@ struct RestOptions {
 
 // Calls of signatures that are expected to be short run on the thread that brought them, others on the pool.
 // Errors are {"error": "..."} with the HTTP status that their code maps to: 400 for what the client did
-// wrong, 404 for models and versions that are not served, 405 for a known path with a wrong method, 429 when
-// the pool's queue is full, 499 when the client is gone, 501, 503 and 504 for Unimplemented, Unavailable and
-// DeadlineExceeded, else 500. Thread-safe. The directory and the pool outlive it, and it outlives every
+// wrong, 404 for models and versions that are not served, 405 for a known path with a wrong method, 499 when
+// the client is gone, 501 for Unimplemented, 503 with Retry-After for Unavailable and ResourceExhausted (a
+// queue is full), 504 for DeadlineExceeded, else 500. Thread-safe. The directory and the pool outlive it, and it outlives every
 // exchange it was given.
 class RestHandler {
  public:

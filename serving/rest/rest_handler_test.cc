@@ -51,6 +51,7 @@ class FakeServable final : public Servable {
                    std::vector<Tensor>* results) const override {
     ran_in = std::this_thread::get_id();
     deadline = context.deadline;
+    high_priority = context.high_priority;
     const std::int64_t rows = inputs[0].dims() == 0 ? 1 : inputs[0].dim_size(0);
     if (signature.name == "fails") {
       return absl::Status(static_cast<absl::StatusCode>(inputs[0].flat<std::int32_t>()(0)), "as you wish");
@@ -77,6 +78,7 @@ class FakeServable final : public Servable {
   bool expected_short = true;
   mutable std::thread::id ran_in;
   mutable absl::Time deadline;
+  mutable bool high_priority = false;
 
  private:
   void Add(Signature signature) { signatures_.emplace(signature.name, signature); }
@@ -114,7 +116,9 @@ class FakeExchange final : public HttpExchange {
 
   std::string_view method() const override { return method_; }
   std::string_view target() const override { return target_; }
-  std::string_view header(std::string_view) const override { return {}; }
+  std::string_view header(std::string_view name) const override {
+    return name == "x-priority" ? std::string_view(priority) : std::string_view();
+  }
   std::string_view body() const override { return body_; }
   bool cancelled() const override { return gone; }
   void Respond(int with_status, std::vector<std::pair<std::string, std::string>> with_headers,
@@ -132,6 +136,7 @@ class FakeExchange final : public HttpExchange {
     answered_.wait(lock, [this] { return status != 0; });
   }
 
+  std::string priority;
   bool gone = false;
   int status = 0;
   std::map<std::string, std::string> headers;
@@ -162,10 +167,12 @@ class RecordingObserver final : public CallObserver {
 class RestHandlerTest : public testing::Test {
  protected:
   std::unique_ptr<FakeExchange> Ask(const std::string& method, const std::string& target,
-                                    const std::string& body = "", bool gone = false) {
+                                    const std::string& body = "", bool gone = false,
+                                    const std::string& priority = "") {
     if (handler_ == nullptr) handler_ = std::make_unique<RestHandler>(&directory_, &pool_, options_);
     auto exchange = std::make_unique<FakeExchange>(method, target, body);
     exchange->gone = gone;
+    exchange->priority = priority;
     handler_->Handle(exchange.get());
     exchange->Wait();
     return exchange;
@@ -223,13 +230,35 @@ TEST_F(RestHandlerTest, ErrorsAreJson) {
 
 TEST_F(RestHandlerTest, StatusCodes) {
   const std::map<int, int> expected = {{1, 499},  {2, 500},  {3, 400},  {4, 504},  {5, 404},  {6, 409},
-                                       {7, 403},  {8, 429},  {9, 400},  {10, 409}, {11, 400}, {12, 501},
+                                       {7, 403},  {8, 503},  {9, 400},  {10, 409}, {11, 400}, {12, 501},
                                        {13, 500}, {14, 503}, {15, 500}, {16, 401}};
   for (const auto& [code, status] : expected) {
     EXPECT_EQ(AskFor("POST", "/v1/models/m:predict",
                      absl::StrCat(R"({"signature_name": "fails", "inputs": )", code, "}")),
               absl::StrCat(status, " {\"error\": \"as you wish\"}"));
   }
+}
+
+TEST_F(RestHandlerTest, ClientsAreToldToComeAgain) {
+  const auto fail = [this](int code) {
+    return Ask("POST", "/v1/models/m:predict",
+               absl::StrCat(R"({"signature_name": "fails", "inputs": )", code, "}"));
+  };
+  EXPECT_EQ(fail(static_cast<int>(absl::StatusCode::kResourceExhausted))->headers["Retry-After"], "1");
+  EXPECT_EQ(fail(static_cast<int>(absl::StatusCode::kUnavailable))->headers["Retry-After"], "1");
+  EXPECT_EQ(fail(static_cast<int>(absl::StatusCode::kInternal))->headers.count("Retry-After"), 0);
+}
+
+TEST_F(RestHandlerTest, HeaderSaysWhatGoesFirst) {
+  const std::string body = R"({"instances": [1]})";
+  for (const auto& [value, high] :
+       std::map<std::string, bool>{{"", false}, {"normal", false}, {"high", true}}) {
+    EXPECT_EQ(Ask("POST", "/v1/models/m:predict", body, false, value)->status, 200) << value;
+    EXPECT_EQ(directory_.servable->high_priority, high) << value;
+  }
+  const auto refused = Ask("POST", "/v1/models/m:predict", body, false, "urgent");
+  EXPECT_EQ(refused->status, 400);
+  EXPECT_THAT(refused->answer, HasSubstr(R"(found \"urgent\", expected \"high\" or \"normal\")"));
 }
 
 TEST_F(RestHandlerTest, ModelStatus) {
