@@ -140,7 +140,10 @@ const std::vector<Group>& Groups() {
        {{"ipu_timeout_us", &Flags::ipu_timeout_us,
          "Microseconds without input after which a pipeline that holds requests is pushed on. -1: as "
          "exported."},
-        {"ipu_replicas", &Flags::ipu_replicas, "Devices for each executable. 0: as exported."},
+        {"ipu_replicas", &Flags::ipu_replicas,
+         "Devices for each executable. 0: as exported; where the export did not say, one for each core, "
+         "eight at "
+         "most, for executables of a single stage, and one for pipelines and those that carry values."},
         {"ipu_max_wait_us", &Flags::ipu_max_wait_us,
          "Microseconds that a row may wait for others of a dynamic batch. -1: as exported."},
         {"ipu_max_queued_calls", &Flags::ipu_max_queued_calls,

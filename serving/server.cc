@@ -42,6 +42,8 @@ namespace tfipu::serving {
 namespace {
 
 constexpr char kPrometheusPath[] = "/monitoring/prometheus/metrics";
+// Each has buffers of its own: on a machine with many cores, more are for the operator to ask for.
+constexpr int kMaxAutomaticReplicas = 8;
 // The flags' word for a port that the system chooses.
 constexpr int kAnyPort = -1;
 
@@ -213,6 +215,8 @@ void SetEngineDefaults(const Flags& flags) {
   EngineDefaults defaults;
   if (flags.ipu_timeout_us >= 0) defaults.timeout = absl::Microseconds(flags.ipu_timeout_us);
   if (flags.ipu_replicas > 0) defaults.replicas = flags.ipu_replicas;
+  defaults.automatic_replicas =
+      std::min<int>(kMaxAutomaticReplicas, std::max(1u, std::thread::hardware_concurrency()));
   if (flags.ipu_max_wait_us >= 0) defaults.max_wait = absl::Microseconds(flags.ipu_max_wait_us);
   defaults.max_queued_calls = static_cast<std::size_t>(std::max<std::int64_t>(0, flags.ipu_max_queued_calls));
   EngineManager::Global().set_defaults(defaults);

@@ -156,8 +156,10 @@ class Core : public std::enable_shared_from_this<Core> {
   void RunEnded();
   void Interrupt(Replica& replica);
 
-  // When a step can be made of what is queued. The queue is not empty.
-  SteadyTime ReadyAt();
+  // When a device can begin a step with what is queued, which is not nothing. `running`: other devices that
+  // are inside a step now.
+  SteadyTime ReadyAt(std::size_t running);
+  std::size_t Running() const { return step_by_step_ ? replicas_.size() - free_.size() : 0; }
   // Whether a caller that runs the device has done enough: its own call, and what others brought that is
   // short.
   bool CallerIsDone(Replica& replica, SteadyTime now);
@@ -228,7 +230,7 @@ absl::Status Core::Start(absl::Span<const ConstBuffer> startup_inputs) {
     }
   }
   int count = options_.replicas > 0 ? options_.replicas : static_cast<int>(header.replicas());
-  count = std::max(count, 1);
+  if (count == 0) count = step_by_step_ ? std::max(options_.automatic_replicas, 1) : 1;
   for (int i = 0; i < count; ++i) {
     auto replica = std::make_unique<Replica>(this);
     TFIPU_ASSIGN_OR_RETURN(replica->device, program_->CreateDevice(startup_inputs));
@@ -314,13 +316,14 @@ CallId Core::Enqueue(Call call) {
       }
       queued = pending.release();
       queue_.Push(queued);
-      if (queued->call.run_here && !free_.empty() && ReadyAt() <= queued->enqueued) {
+      const SteadyTime ready = ReadyAt(Running());
+      if (queued->call.run_here && !free_.empty() && ready <= queued->enqueued) {
         mine = free_.back();
         free_.pop_back();
         queued->left_queue = &left;
       } else {
         // While threads wait for a step's worth of rows, only the call that completes one is news to them.
-        wake = idle_ > 0 && (!step_by_step_ || !free_.empty()) &&
+        wake = idle_ > 0 && (!step_by_step_ || !free_.empty()) && ready != SteadyTime::max() &&
                (before == 0 || before / layout_.batch != (before + rows) / layout_.batch);
       }
     }
@@ -362,9 +365,11 @@ void Core::SetFree(Replica& replica) {
   if (stopping_ && free_.size() == replicas_.size()) all_free_.notify_all();
 }
 
-SteadyTime Core::ReadyAt() {
-  if (max_wait_ <= absl::ZeroDuration() || queue_.rows() >= layout_.batch) return SteadyTime::min();
-  return After(queue_.Oldest(), max_wait_);
+SteadyTime Core::ReadyAt(std::size_t running) {
+  if (queue_.rows() >= layout_.batch) return SteadyTime::min();
+  if (max_wait_ > absl::ZeroDuration()) return After(queue_.Oldest(), max_wait_);
+  // A step with few rows costs what a full one does. The device that is done next takes them.
+  return running > 0 ? SteadyTime::max() : SteadyTime::min();
 }
 
 bool Core::CallerIsDone(Replica& replica, SteadyTime now) {
@@ -453,7 +458,7 @@ void Core::RunStepByStep() {
   while (!Ended()) {
     SteadyTime wake_up = SteadyTime::max();
     if (!queue_.empty() && !free_.empty()) {
-      wake_up = ReadyAt();
+      wake_up = ReadyAt(Running());
       if (wake_up <= Clock::now()) {
         Replica* replica = free_.back();
         free_.pop_back();
@@ -565,7 +570,7 @@ Step* Core::NextStep(Replica& replica) {
     while (!Ended() && !replica.interrupted) {
       SteadyTime wake_up = SteadyTime::max();
       if (!queue_.empty() && !CallerIsDone(replica, now)) {
-        const SteadyTime ready = ReadyAt();
+        const SteadyTime ready = ReadyAt(step_by_step_ ? Running() - 1 : 0);
         if (ready <= now) {
           step = NewStep(replica);
           Fill(*step, now, answers);

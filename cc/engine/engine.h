@@ -25,8 +25,11 @@ struct EngineOptions {
   // With no further batch for this long while real calls are inside a device that holds results, a dummy step
   // is entered. Not set: the executable's own.
   std::optional<absl::Duration> timeout = std::nullopt;
-  // Devices behind the queue. 0: the executable's own, at least 1.
+  // Devices behind the queue. 0: as many as the executable says.
   int replicas = 0;
+  // Devices of an executable that does not say, if its steps do not depend on each other: none is held back
+  // and no value is carried. Other executables have one.
+  int automatic_replicas = 1;
   // Row batching: how long a row may wait for company. Not set: the executable's own.
   std::optional<absl::Duration> max_wait = std::nullopt;
   // Calls that may wait in the queue; one more is refused with ResourceExhausted. 0: no bound.

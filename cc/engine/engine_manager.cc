@@ -77,6 +77,7 @@ absl::StatusOr<std::shared_ptr<Engine>> EngineManager::StartOrAttachStarting(
   options.timeout = defaults.timeout;
   if (!options.timeout.has_value() && timeout >= absl::ZeroDuration()) options.timeout = timeout;
   options.replicas = defaults.replicas.value_or(0);
+  options.automatic_replicas = defaults.automatic_replicas;
   options.max_wait = defaults.max_wait;
   options.max_queued_calls = defaults.max_queued_calls;
   return Engine::Start(std::move(options), std::move(program), startup_inputs);

@@ -32,6 +32,7 @@ struct EngineKey {
 struct EngineDefaults {
   std::optional<absl::Duration> timeout = std::nullopt;
   std::optional<int> replicas = std::nullopt;
+  int automatic_replicas = 1;  // EngineOptions::automatic_replicas
   std::optional<absl::Duration> max_wait = std::nullopt;
   std::size_t max_queued_calls = 0;
 };

@@ -480,6 +480,50 @@ TEST_F(EngineTest, OneCallIsSplitOverReplicas) {
   EXPECT_TRUE(call.right());
 }
 
+TEST_F(EngineTest, FewRowsWaitForTheDeviceThatRunsRatherThanTakeAnother) {
+  script_->CloseGate();
+  auto engine = Start({.batch = 4, .row_batching = true, .replicas = 2});
+  TestCall alone(1, 1), few(2, 2);
+  engine->Enqueue(alone.Make());
+  script_->AwaitEntered(1);
+  engine->Enqueue(few.Make());
+  EXPECT_EQ(engine->Statistics().queued, 1);
+  // With these they fill a step, and the second device takes it.
+  TestCall more(2, 3);
+  engine->Enqueue(more.Make());
+  script_->AwaitEntered(2);
+  EXPECT_EQ(engine->Statistics().queued, 0);
+  // What waits behind both is taken by the one that is done next.
+  TestCall last(1, 4);
+  engine->Enqueue(last.Make());
+  EXPECT_EQ(engine->Statistics().queued, 1);
+  script_->OpenGate();
+  for (TestCall* call : {&alone, &few, &more, &last}) {
+    EXPECT_EQ(call->Await(), absl::OkStatus());
+    EXPECT_TRUE(call->right());
+  }
+  EXPECT_EQ(engine->Statistics().steps, 3);
+}
+
+TEST_F(EngineTest, ReplicasAreAutomaticWhereStepsAreIndependent) {
+  const auto devices = [](FakeShape shape) {
+    shape.replicas = 0;
+    auto script = std::make_shared<FakeScript>();
+    auto engine = Engine::Start({.name = "E", .automatic_replicas = 3},
+                                FakeProgramOf(script, FakeExecutable(shape)), {});
+    EXPECT_TRUE(engine.ok());
+    return script->devices();
+  };
+  EXPECT_EQ(devices({}), 3);
+  EXPECT_EQ(devices({.batch = 4, .row_batching = true}), 3);
+  EXPECT_EQ(devices({.hold = 1}), 1);
+  // An executable's own number counts.
+  EXPECT_TRUE(Engine::Start({.name = "E", .automatic_replicas = 3},
+                            FakeProgramOf(script_, FakeExecutable({.replicas = 2})), {})
+                  .ok());
+  EXPECT_EQ(script_->devices(), 2);
+}
+
 TEST_F(EngineTest, CallerRunsAFreeDeviceItself) {
   auto engine = Start({.batch = 2, .row_batching = true});
   TestCall call(5, 1);

@@ -56,7 +56,8 @@ class ExportOptions:
     dynamic_batch: the leading dimension of every input and output counts rows that do not depend on each
       other; the SavedModel takes any number of rows, and the device works on as many at a time as the
       signature says.
-    replicas: emulated devices that run the program behind one queue.
+    replicas: emulated devices that run the program behind one queue. None: one; the server chooses by its
+      cores.
     target_cpu: name of the CPU, as LLVM knows it, that code is generated for.
     progress: see tensorflow_ipu.progress.resolve_progress().
     """
@@ -64,14 +65,15 @@ class ExportOptions:
     purge_export_dir: bool = False
     timeout_us: int = DEFAULT_TIMEOUT_US
     dynamic_batch: bool = False
-    replicas: int = 1
+    replicas: int | None = None
     target_cpu: str = DEFAULT_TARGET_CPU
     progress: ProgressCallback | bool | None = None
 
     def check(self) -> None:
         """Raises TypeError or ValueError."""
         _check_positive("timeout_us", self.timeout_us)
-        _check_positive("replicas", self.replicas)
+        if self.replicas is not None:
+            _check_positive("replicas", self.replicas)
         if not isinstance(self.target_cpu, str) or not self.target_cpu:
             raise TypeError(f"`target_cpu` must be the name of a CPU, not {self.target_cpu!r}.")
 
@@ -361,7 +363,7 @@ def _make_program(
         hold=program_options.hold or target.io_tiles_hold,
         timeout_us=options.timeout_us,
         dynamic_batch=options.dynamic_batch,
-        replicas=options.replicas,
+        replicas=options.replicas or 0,
         target=DeviceTarget(
             architecture=target.architecture,
             num_ipus=program_options.num_ipus,

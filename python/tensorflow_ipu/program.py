@@ -94,7 +94,7 @@ class Program:
     hold: int = 0
     timeout_us: int = DEFAULT_TIMEOUT_US
     dynamic_batch: bool = False
-    replicas: int = 1
+    replicas: int = 0  # whoever runs it chooses
     target: DeviceTarget = field(default_factory=DeviceTarget)
     floating_point: Mapping[str, bool] = field(default_factory=dict)  # any of inv, div0, oflo
     options: Mapping[str, str] = field(default_factory=dict)  # for people who inspect the file

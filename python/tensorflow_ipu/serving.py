@@ -44,7 +44,7 @@ def export_single_step(
     *,
     timeout_us: int = DEFAULT_TIMEOUT_US,
     dynamic_batch: bool = False,
-    replicas: int = 1,
+    replicas: int | None = None,
     target_cpu: str = DEFAULT_TARGET_CPU,
     progress: ProgressCallback | bool | None = None,
 ) -> Any:
@@ -69,7 +69,8 @@ def export_single_step(
       dynamic_batch: the leading dimension of every input and output counts rows that do not depend on each
         other. The SavedModel takes any number of rows; the device works on as many at a time as the signature
         says.
-      replicas: emulated devices that run the program behind one queue.
+      replicas: emulated devices that run the program behind one queue. None: one in this process, and as
+        many as keep its cores busy on a server.
       target_cpu: name of the CPU, as LLVM knows it, that code is generated for.
       progress: None for a progress bar when stderr is a terminal, True or False, or a function that is called
         with what is being done and the share done so far.
@@ -118,7 +119,7 @@ def export_pipeline(
     *,
     timeout_us: int = DEFAULT_TIMEOUT_US,
     dynamic_batch: bool = False,
-    replicas: int = 1,
+    replicas: int | None = None,
     target_cpu: str = DEFAULT_TARGET_CPU,
     progress: ProgressCallback | bool | None = None,
 ) -> Any:

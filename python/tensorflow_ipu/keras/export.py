@@ -35,7 +35,7 @@ def export_keras(
     *,
     timeout_us: int = DEFAULT_TIMEOUT_US,
     dynamic_batch: bool = False,
-    replicas: int = 1,
+    replicas: int | None = None,
     target_cpu: str = DEFAULT_TARGET_CPU,
     progress: ProgressCallback | bool | None = None,
 ) -> Any:
