@@ -29,8 +29,10 @@
 #include "serving/monitoring/prometheus.h"
 #include "serving/monitoring/request_log.h"
 #include "serving/monitoring/request_metrics.h"
+#include "serving/monitoring/signature_metrics.h"
 #include "serving/rest/http_server.h"
 #include "serving/rest/rest_handler.h"
+#include "serving/rest/statistics_json.h"
 #include "serving/servables/saved_model.h"
 #include "serving/servables/warmup.h"
 #include "serving/session_config.h"
@@ -109,7 +111,10 @@ class SavedModelLoader : public Loader {
 class Observer : public CallObserver {
  public:
   Observer(RequestMetrics* metrics, RequestLog* log) : metrics_(metrics), log_(log) {}
-  void Finished(const CallRecord& call) override { metrics_->Finished(call); }
+  void Finished(const CallRecord& call) override {
+    metrics_->Finished(call);
+    if (call.signature != nullptr) call.signature->statistics->CallFinished(call.status, call.latency);
+  }
   bool WantsLog(const ServableId& servable) override { return log_->Wants(servable); }
   void Log(const ServableId& servable, std::unique_ptr<tensorflow::serving::PredictionLog> log) override {
     log_->Add(servable, std::move(log));
@@ -306,8 +311,8 @@ class Server::Impl {
     }
     options.enable_cors = flags_.rest_api_enable_cors_support;
     options.max_json_depth = flags_.rest_api_max_json_depth;
-    options.statistics = [](const ServableId& id) {
-      return EngineStatisticsJson(id, EngineManager::Global().List());
+    options.statistics = [](const Servable& servable) {
+      return ModelStatisticsJson(servable, EngineManager::Global().List());
     };
     if (!flags_.monitoring_config_file.empty()) {
       tensorflow::serving::MonitoringConfig monitoring;
@@ -315,8 +320,10 @@ class Server::Impl {
       if (monitoring.prometheus_config().enable()) {
         const std::string& path = monitoring.prometheus_config().path();
         options.pages[path.empty() ? kPrometheusPath : path] = {
-            kPrometheusContentType,
-            [] { return absl::StrCat(PrometheusText(), EngineMetricsText(EngineManager::Global().List())); }};
+            kPrometheusContentType, [this] {
+              return absl::StrCat(PrometheusText(), SignatureMetricsText(Available()),
+                                  EngineMetricsText(EngineManager::Global().List()));
+            }};
       }
     }
     rest_pool_ = std::make_unique<CallPool>(flags_.rest_api_num_threads, MaxQueued());
@@ -400,6 +407,16 @@ class Server::Impl {
       return absl::UnavailableError(absl::StrCat("--port_file: cannot write ", flags_.port_file, "."));
     }
     return absl::OkStatus();
+  }
+
+  std::vector<std::shared_ptr<const Servable>> Available() const {
+    std::vector<std::shared_ptr<const Servable>> servables;
+    for (const ServableState& state : manager_->AllStates()) {
+      if (state.stage != ServableStage::kAvailable) continue;
+      auto servable = manager_->Find({state.id.name, state.id.version, ""});
+      if (servable.ok()) servables.push_back(*std::move(servable));
+    }
+    return servables;
   }
 
   std::size_t MaxQueued() const {

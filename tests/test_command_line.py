@@ -337,6 +337,17 @@ def test_bench_drives_a_server_over_grpc(server: ModelServer, run: Output) -> No
     assert run.json()["points"][0]["calls"] > 10
 
 
+def test_bench_reads_the_fill_from_a_servers_statistics(server: ModelServer, run: Output) -> None:
+    common = ("bench", "--server", server.target, "--model", "rows", "--json", "--concurrency=1", *QUICK)
+    assert run(*common, "--rows=2") == 0
+    assert run.json()["points"][0]["fill"] is None
+    # The program takes four rows at a time, and nobody else calls.
+    assert run(*common, "--rows=8", "--rest", server.rest) == 0
+    assert run.json()["points"][0]["fill"] == 1
+    assert run(*common, "--rest", "http://127.0.0.1:1") == 1
+    assert "/v1/models/rows/stats" in run.err
+
+
 def test_bench_says_what_is_wrong_with_a_server_or_model(server: ModelServer, run: Output) -> None:
     assert run("bench", "--server", server.target, "--model", "other") == 1
     assert "NOT_FOUND" in run.err

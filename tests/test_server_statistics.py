@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from model_server import ModelServer
-from served_models import predict
+from model_server import ModelServer, channel
+from served_models import predict, write_batch_size
 from tensorflow_ipu import serving
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 
 def get(url: str) -> str:
@@ -42,10 +43,53 @@ def test_rows_and_padding_are_counted(tmp_path: Path) -> None:
         (engine,) = answer["engines"]
         assert (engine["calls"], engine["steps"], engine["rows"], engine["padded_rows"]) == (2, 3, 6, 6)
         assert engine["fill_percent"]["count"] == 3
+        assert sum(count for _, count in engine["fill_percent"]["histogram"]) == 3
         assert engine["call_time_us"]["count"] == 2
+        (signature,) = answer["signatures"]
+        assert (signature["signature"], signature["engines"]) == ("serving_default", [engine["engine"]])
+        assert (signature["calls"], signature["failed"]) == (2, 0)
+        assert signature["call_time_us"]["count"] == 2
+        assert "batching" not in signature
         assert engine == json.loads(get(f"{server.rest}/v1/models/m/versions/1/stats"))["engines"][0]
         page = get(f"{server.rest}/monitoring/prometheus/metrics")
         assert f'rows_count{{model_name="m",version="1",engine="{engine["engine"]}"}} 6\n' in page
+        labels = '{model_name="m",version="1",signature="serving_default"}'
+        assert f":tensorflow_ipu:signature:calls_count{labels} 2\n" in page
         with pytest.raises(urllib.error.HTTPError) as missing:
             get(f"{server.rest}/v1/models/none/stats")
         assert missing.value.code == 404
+
+
+def test_signatures_of_ordinary_models_are_counted(tmp_path: Path) -> None:
+    write_batch_size(tmp_path / "m", 1)
+    monitoring = tmp_path / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    batching = tmp_path / "batching.config"
+    batching.write_text("max_batch_size { value: 8 } allowed_batch_sizes: 4 allowed_batch_sizes: 8")
+    with ModelServer(
+        f"--model_base_path={tmp_path / 'm'}",
+        "--model_name=m",
+        f"--monitoring_config_file={monitoring}",
+        "--enable_batching",
+        f"--batching_parameters_file={batching}",
+    ) as server:
+        assert predict(server.rest, "m", [1.0, 2.0, 3.0]) == (200, {"predictions": [4, 4, 4]})
+        assert predict(server.rest, "m", [[1.0]])[0] == 400
+        with channel(server) as connection:
+            call = predict_pb2.PredictRequest()
+            call.model_spec.name = "m"
+            call.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
+            prediction_service_pb2_grpc.PredictionServiceStub(connection).Predict(call, timeout=60)
+        answer = json.loads(get(f"{server.rest}/v1/models/m/stats"))
+        assert answer["engines"] == []
+        (signature,) = answer["signatures"]
+        assert (signature["calls"], signature["failed"], signature["engines"]) == (2, 1, [])
+        batched = signature["batching"]
+        assert (batched["batches"], batched["rows"], batched["padded_rows"]) == (2, 4, 4)
+        assert batched["batch_rows"]["histogram"] == [[1, 1], [3, 1]]
+        page = get(f"{server.rest}/monitoring/prometheus/metrics")
+        labels = '{model_name="m",version="1",signature="serving_default"}'
+        assert f":tensorflow_ipu:signature:failed_count{labels} 1\n" in page
+        assert f":tensorflow_ipu:signature:batches_count{labels} 2\n" in page
+        assert ":tensorflow:serving:batching_session:wrapped_run_count{} 2\n" in page
+        assert "# TYPE :tensorflow:serving:batching_session:queuing_latency histogram\n" in page

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "serving/core/servable_id.h"
+#include "serving/servables/servable.h"
 #include "tensorflow_serving/apis/prediction_log.pb.h"
 
 namespace tfipu::serving {
@@ -18,8 +19,9 @@ struct CallRecord {
   absl::string_view api;         // "Predict", "Classify", "Regress", "MultiInference"
   absl::string_view entrypoint;  // "GRPC" or "REST"
   absl::Status status;
-  absl::Duration latency;  // from the request's arrival to its reply being ready
-  absl::Duration runtime;  // of that, inside the servable
+  absl::Duration latency;                // from the request's arrival to its reply being ready
+  absl::Duration runtime;                // of that, inside the servable
+  const Signature* signature = nullptr;  // null when there are several, or none was found
 };
 
 // Thread-safe; called on every call's path.

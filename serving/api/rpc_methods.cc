@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -103,6 +104,8 @@ class InferenceCall {
     }
   }
   const Servable& servable() const { return *servable_; }
+  // What of it runs, once that is known.
+  void Found(const Signature* signature) { signature_ = signature; }
   PredictionLog* log() const { return log_.get(); }
 
   // Runs `work` in this thread or another. `job` keeps alive what `work` uses.
@@ -132,6 +135,7 @@ class InferenceCall {
           servable_ != nullptr ? absl::string_view(servable_->id().name) : absl::string_view(model);
       record.api = api_;
       record.entrypoint = "GRPC";
+      record.signature = signature_;
       record.status = status;
       record.latency = absl::Nanoseconds(absl::GetCurrentTimeNanos() - started_ns_);
       record.runtime = absl::Nanoseconds(run_ns_);
@@ -147,6 +151,7 @@ class InferenceCall {
   RpcCall* call_;
   CallContext context_;
   std::shared_ptr<const Servable> servable_;
+  const Signature* signature_ = nullptr;
   std::unique_ptr<PredictionLog> log_;
   std::int64_t started_ns_;
   std::int64_t run_started_ns_ = 0;
@@ -200,6 +205,7 @@ void HandlePredict(const RpcServices& services, RpcCall* call) {
                                         services.inference.check_method_name);
   if (!signature.ok()) return job.frame.Finish(signature.status());
   job.signature = *signature;
+  job.frame.Found(*signature);
   auto inputs = OrderInputs(**signature, std::move(request.inputs));
   if (!inputs.ok()) return job.frame.Finish(inputs.status());
   job.inputs = *std::move(inputs);
@@ -238,11 +244,6 @@ struct MessageJob {
   }
 };
 
-bool ExpectedShort(const Servable& servable, absl::string_view signature_name) {
-  auto signature = FindSignature(servable, signature_name);
-  return signature.ok() && servable.ExpectedShort(**signature);
-}
-
 const tensorflow::serving::ModelSpec& SpecOf(const tensorflow::serving::MultiInferenceRequest& request) {
   return request.tasks().empty() ? tensorflow::serving::ModelSpec::default_instance()
                                  : request.tasks(0).model_spec();
@@ -266,7 +267,12 @@ void HandleMessages(const RpcServices& services, const char* api,
   auto servable = services.directory->Find(ModelSpecFrom(spec));
   if (!servable.ok()) return job.frame.Finish(servable.status(), spec.name());
   job.frame.Found(*std::move(servable));
-  const bool expected_short = ExpectedShort(job.frame.servable(), spec.signature_name());
+  // The function says what is wrong with a name that is unknown.
+  auto signature = FindSignature(job.frame.servable(), spec.signature_name());
+  const bool expected_short = signature.ok() && job.frame.servable().ExpectedShort(**signature);
+  if (signature.ok() && !std::is_same_v<Request, tensorflow::serving::MultiInferenceRequest>) {
+    job.frame.Found(*signature);
+  }
   InferenceCall::Dispatch(expected_short, std::move(job));
 }
 

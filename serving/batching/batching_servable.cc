@@ -13,11 +13,23 @@
 #include "absl/time/clock.h"
 #include "cc/base/status_macros.h"
 #include "serving/batching/rows.h"
+#include "xla/tsl/lib/monitoring/counter.h"
+#include "xla/tsl/lib/monitoring/sampler.h"
 
 namespace tfipu::serving {
 namespace {
 
 using tensorflow::Tensor;
+
+// What dashboards for TensorFlow Serving read of its batching. Its label names a thread pool, of which there
+// are none here. Statistics by model and signature are in SignatureStatistics.
+auto* const queuing_latency = tsl::monitoring::Sampler<1>::New(
+    {"/tensorflow/serving/batching_session/queuing_latency",
+     "Time that a request waited for its batch in microseconds.", "thread_pool_name"},
+    // From 100 us to a second, as there.
+    tsl::monitoring::Buckets::Exponential(100, 1.2, 52));
+auto* const wrapped_run_count = tsl::monitoring::Counter<0>::New(
+    "/tensorflow/serving/batching_session/wrapped_run_count", "Batches that were run.");
 
 // One call, on its caller's stack.
 struct Task {
@@ -211,6 +223,7 @@ class BatchingServable : public Servable {
     while (!group->waiting.empty() && rows + group->waiting.front()->rows <= options_.execution_limit()) {
       batch.push_back(group->waiting.front());
       batch.back()->taken = true;
+      CountWait(signature, absl::Now() - batch.back()->enqueued);
       rows += batch.back()->rows;
       group->waiting.pop_front();
     }
@@ -244,6 +257,11 @@ class BatchingServable : public Servable {
     oldest->waiting.front()->changed.Signal();
   }
 
+  static void CountWait(const Signature& signature, absl::Duration wait) {
+    signature.statistics->BatchWaited(wait);
+    queuing_latency->GetCell("")->Add(absl::ToDoubleMicroseconds(wait));
+  }
+
   // Sets status and results of each task.
   void RunBatch(const Signature& signature, absl::Span<const int> outputs, const std::vector<Task*>& batch,
                 std::int64_t rows) const {
@@ -252,6 +270,8 @@ class BatchingServable : public Servable {
          ++size) {
       if (*size >= rows) padded_rows = *size;
     }
+    signature.statistics->BatchRun(rows, padded_rows);
+    wrapped_run_count->GetCell()->IncrementBy(1);
     if (batch.size() == 1 && padded_rows == rows) {
       Task& task = *batch.front();
       task.status = servable_->Run(signature, *task.inputs, outputs, *task.context, task.results);

@@ -1,7 +1,8 @@
-// What the engines of exported models have done, in Prometheus' text format and as JSON.
+// What the engines of exported models have done, in Prometheus' text format.
 #ifndef SERVING_MONITORING_ENGINE_METRICS_H_
 #define SERVING_MONITORING_ENGINE_METRICS_H_
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,14 +20,8 @@ using Engines = std::vector<std::pair<EngineKey, std::shared_ptr<Engine>>>;
 //   (counters), queued (gauge), fill_percent, queue_time_us, device_time_us, call_time_us (histograms).
 std::string EngineMetricsText(const Engines& engines);
 
-// The same of the engines of one version, as JSON:
-//   {"model_spec": {"name": "m", "version": "1"},
-//    "engines": [{"engine": "...", "calls": 7, ..., "fill_percent": {"count": 7, "mean": 62.5, "p50": ...,
-//    "p90": ...,
-//                 "p99": ..., "max": ...}, "queue_time_us": {...}, "device_time_us": {...}, "call_time_us":
-//                 {...}}]}
-// `engines` is empty for an ordinary model.
-std::string EngineStatisticsJson(const ServableId& id, const Engines& engines);
+// Those that belong to a version.
+Engines EnginesOf(const ServableId& id, const Engines& engines);
 
 }  // namespace tfipu::serving
 

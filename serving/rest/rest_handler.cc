@@ -85,6 +85,7 @@ class RestHandler::Impl {
     std::int64_t started_ns = 0;
     std::int64_t run_ns = 0;
     std::unique_ptr<PredictionLog> log;
+    const Signature* signature = nullptr;
     // Predict
     PredictJsonRequest predict;
     // Classify, Regress
@@ -173,7 +174,7 @@ void RestHandler::Impl::Handle(HttpExchange* exchange) {
       if (!get) return AnswerMethodNotAllowed(exchange, "GET");
       auto servable = directory_->Find(route.model);
       if (!servable.ok()) return AnswerError(exchange, servable.status());
-      return Answer(exchange, 200, kJson, options_.statistics((*servable)->id()));
+      return Answer(exchange, 200, kJson, options_.statistics(**servable));
     }
     case RestCall::kPredict:
     case RestCall::kClassify:
@@ -223,15 +224,18 @@ absl::Status RestHandler::Impl::Parse(Call* call, bool* expected_short) {
       return FindPredictSignature(servable, name, options_.inference.check_method_name);
     };
     absl::Status status = ParsePredictJson(body, lookup, options_.max_json_depth, &call->predict);
-    if (status.ok()) *expected_short = servable.ExpectedShort(*call->predict.signature);
-    return status;
+    if (!status.ok()) return status;
+    call->signature = call->predict.signature;
+    *expected_short = servable.ExpectedShort(*call->signature);
+    return absl::OkStatus();
   }
   absl::Status status =
       ParseExamplesJson(body, options_.max_json_depth, &call->signature_name, &call->examples);
   if (!status.ok()) return status;
   auto signature = FindSignature(servable, call->signature_name);
   if (!signature.ok()) return signature.status();
-  *expected_short = servable.ExpectedShort(**signature);
+  call->signature = *signature;
+  *expected_short = servable.ExpectedShort(*call->signature);
   return absl::OkStatus();
 }
 
@@ -313,6 +317,7 @@ void RestHandler::Impl::Finish(Call* call, const absl::Status& status, std::stri
                  : call->api == RestCall::kClassify ? "Classify"
                                                     : "Regress";
     record.entrypoint = "REST";
+    record.signature = call->signature;
     record.status = status;
     record.latency = absl::Nanoseconds(absl::GetCurrentTimeNanos() - call->started_ns);
     record.runtime = absl::Nanoseconds(call->run_ns);

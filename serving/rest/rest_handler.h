@@ -37,7 +37,7 @@ struct RestOptions {
   // Bodies above this size are parsed on the call pool, so that they hold up no IO thread.
   std::size_t max_inline_body_bytes = 1 << 20;
   // The body of GET .../stats for a served version, as JSON; empty: there is no such path.
-  std::function<std::string(const ServableId&)> statistics;
+  std::function<std::string(const Servable&)> statistics;
   // GET routes by exact path, for example "/monitoring/prometheus/metrics".
   std::map<std::string, RestPage> pages;
 };
@@ -46,8 +46,8 @@ struct RestOptions {
 // Errors are {"error": "..."} with the HTTP status that their code maps to: 400 for what the client did
 // wrong, 404 for models and versions that are not served, 405 for a known path with a wrong method, 499 when
 // the client is gone, 501 for Unimplemented, 503 with Retry-After for Unavailable and ResourceExhausted (a
-// queue is full), 504 for DeadlineExceeded, else 500. Thread-safe. The directory and the pool outlive it, and it outlives every
-// exchange it was given.
+// queue is full), 504 for DeadlineExceeded, else 500. Thread-safe. The directory and the pool outlive it, and
+// it outlives every exchange it was given.
 class RestHandler {
  public:
   RestHandler(const ServableDirectory* directory, CallPool* pool, RestOptions options);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "cc/base/status_macros.h"
 #include "cc/engine/call_context.h"
+#include "serving/servables/device_calls.h"
 #include "serving/servables/signature.h"
 #include "tensorflow/cc/saved_model/loader.h"
 #include "tensorflow/cc/saved_model/reader.h"
@@ -30,7 +33,6 @@ using tensorflow::Tensor;
 // Calls shorter than this on average are run by a transport's thread.
 constexpr float kShortMicroseconds = 200;
 
-constexpr char kDeviceOp[] = "ApplicationCall";
 constexpr char kDefaultSignature[] = "serving_default";
 // Signatures that are made ready when a model is loaded. It takes some 10 ms each, and some models have
 // dozens.
@@ -224,24 +226,20 @@ class SavedModelServable : public Servable {
   mutable std::vector<SignatureState> states_;
 };
 
-// Whether the graph or a function of it calls a device.
-bool UsesDevice(const MetaGraphDef& meta_graph) {
-  const auto calls = [](const tensorflow::NodeDef& node) { return node.op() == kDeviceOp; };
-  const auto& graph = meta_graph.graph_def();
-  return std::any_of(graph.node().begin(), graph.node().end(), calls) ||
-         std::any_of(graph.library().function().begin(), graph.library().function().end(),
-                     [&](const auto& function) {
-                       return std::any_of(function.node_def().begin(), function.node_def().end(), calls);
-                     });
-}
-
 absl::StatusOr<std::unique_ptr<const Servable>> Load(const VersionSource& source,
                                                      const SavedModelOptions& options) {
   MetaGraphDef meta_graph;
   TFIPU_RETURN_IF_ERROR(tensorflow::ReadMetaGraphDefFromSavedModel(source.path, options.tags, &meta_graph));
   TFIPU_ASSIGN_OR_RETURN(Signatures signatures, SignaturesOf(meta_graph));
 
-  const bool uses_device = UsesDevice(meta_graph);
+  const DeviceCalls device_calls(meta_graph);
+  const bool uses_device = !device_calls.All().empty();
+  if (uses_device) {
+    for (auto& [_, signature] : signatures) {
+      const std::set<std::string> engines = device_calls.Of(signature);
+      signature.engines.assign(engines.begin(), engines.end());
+    }
+  }
 
   tensorflow::SessionOptions session_options;
   session_options.config = options.session;

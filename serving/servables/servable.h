@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "serving/core/servable_id.h"
+#include "serving/servables/signature_statistics.h"
 #include "tensorflow/core/framework/partial_tensor_shape.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/protobuf/meta_graph.pb.h"
@@ -36,6 +37,8 @@ struct Signature {
   std::vector<SignatureTensor> inputs;   // ordered by alias
   std::vector<SignatureTensor> outputs;  // ordered by alias
   tensorflow::SignatureDef def;
+  std::vector<std::string> engines;  // names of the devices' engines that its calls use, in order
+  std::shared_ptr<SignatureStatistics> statistics = std::make_shared<SignatureStatistics>();
 
   // Position of an alias, or -1.
   int FindInput(absl::string_view alias) const;

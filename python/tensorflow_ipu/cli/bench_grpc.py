@@ -90,12 +90,13 @@ class ServedModel:
         for name, info in self._inputs.items():
             request.inputs[name].CopyFrom(_random_tensor(info, load.rows or 1))
         driver = _Driver(self._calls, request.SerializeToString(), self._grpc, load, seconds, warm_up_seconds)
-        before: dict[str, int] | None = None
+        before = self._statistics()
+        warm = False
 
         def watch(share: float) -> None:
-            nonlocal before
-            if before is None and share * (seconds + warm_up_seconds) >= warm_up_seconds:
-                before = self._statistics()
+            nonlocal before, warm
+            if not warm and share * (seconds + warm_up_seconds) >= warm_up_seconds:
+                before, warm = self._statistics(), True
             progress(share)
 
         driver.run(watch)
@@ -125,8 +126,8 @@ def _total(answer: Any, name: str) -> int:
     return 0
 
 
-def _fill(before: dict[str, int] | None, after: dict[str, int]) -> float | None:
-    if not before or not after:
+def _fill(before: dict[str, int], after: dict[str, int]) -> float | None:
+    if not after:
         return None
     rows, padded = (after[name] - before[name] for name in ("rows", "padded_rows"))
     return rows / (rows + padded) if rows + padded > 0 else None
