@@ -5,30 +5,30 @@
 OURS and THEIRS are `tensorflow_model_server` binaries; with one of them it only measures. The models are
 half-plus-two (`hpt`, one element a row) and a 784-512-512-10 network (`mlp`). gRPC is driven by `grpc_load`,
 with tensor_content, and REST by wrk. Both run on the same machine as the server, so the figure to compare is
-requests per CPU-second of the server. Every run is done for each server directly after another, `--repeat`
-times, and the best counts. A cell is: requests per second, p50/p99 in microseconds [requests per server
-CPU-second].
+CPU time of the server for each request. Every run is done for each server directly after another, `--repeat`
+times, and the best counts. A cell is: requests per second, p50/p99 in microseconds, CPU microseconds of the
+server for a request [requests per CPU-second]. "client busy" says that the client was at work for nine tenths
+of a run or more, and may have been what limited it; the CPU figures are right all the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import signal
-import socket
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from running_server import Server, cpu_seconds, rss_mib
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+MODELS = ("hpt", "mlp")
 BATCHING = (
     "max_batch_size { value: 128 }\nbatch_timeout_micros { value: 1000 }\nnum_batch_threads { value: 2 }\n"
 )
@@ -42,76 +42,20 @@ class Measured:
     p50_us: float
     p99_us: float
     per_cpu_second: float
+    client_share: float = 0.0  # of the run that the client, which is one thread, used the CPU
 
     def __str__(self) -> str:
-        return f"{self.rps:.0f}, {self.p50_us:.0f}/{self.p99_us:.0f} [{self.per_cpu_second:.0f}]"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-
-
-def rss_mib(pid: int) -> float:
-    match = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(match.group(1)) / 1024 if match else 0.0
-
-
-class Server:
-    """A running server. Knows how long it took from its start until all models were served."""
-
-    def __init__(self, binary: str, config: Path, flags: list[str]) -> None:
-        self.grpc_port, self.rest_port = free_port(), free_port()
-        self._log = tempfile.TemporaryFile()
-        started = time.monotonic()
-        self.process = subprocess.Popen(
-            [
-                binary,
-                f"--port={self.grpc_port}",
-                f"--rest_api_port={self.rest_port}",
-                f"--model_config_file={config}",
-                *flags,
-            ],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        cpu_us = 1e6 / self.per_cpu_second if self.per_cpu_second else 0.0
+        return (
+            f"{self.rps:.0f}/s {self.p50_us:.0f}/{self.p99_us:.0f} us, CPU {cpu_us:.1f} us"
+            f" [{self.per_cpu_second:.0f}]{' (client busy)' if self.client_share >= 0.9 else ''}"
         )
-        self._wait()
-        self.startup_s = time.monotonic() - started
 
-    def _wait(self) -> None:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                self._log.seek(0)
-                sys.exit(f"the server ended: {self._log.read().decode(errors='replace')[-2000:]}")
-            if all(self._available(model) for model in ("hpt", "mlp")):
-                return
-            time.sleep(0.005)
-        sys.exit("the server served no models within a minute")
 
-    def _available(self, model: str) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.rest_port), timeout=5) as connection:
-                connection.sendall(f"GET /v1/models/{model} HTTP/1.0\r\n\r\n".encode())
-                return b"AVAILABLE" in connection.makefile("rb").read()
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        # Stock servers do not end on SIGTERM at once.
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+def client_cpu_seconds() -> float:
+    """Of the client programs that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def write_requests(folder: Path) -> None:
@@ -146,15 +90,17 @@ def grpc_run(server: Server, load: str, request: Path, in_flight: int, seconds: 
         "seconds": seconds,
         "pid": server.process.pid,
     }
+    before = client_cpu_seconds()
     done = subprocess.run(
         [load, *(f"--{name}={value}" for name, value in arguments.items())], capture_output=True, text=True
     )
+    share = (client_cpu_seconds() - before) / seconds
     if not done.stdout:
         sys.exit(f"grpc_load failed: {done.stderr}")
     got: dict[str, Any] = json.loads(done.stdout)
     if got["errors"]:
         print(f"  {got['errors']} calls failed", file=sys.stderr)
-    return Measured(got["rps"], got["p50_us"], got["p99_us"], got["per_cpu_second"])
+    return Measured(got["rps"], got["p50_us"], got["p99_us"], got["per_cpu_second"], share)
 
 
 def rest_run(server: Server, script: Path, model: str, connections: int, seconds: float) -> Measured:
@@ -167,7 +113,7 @@ def rest_run(server: Server, script: Path, model: str, connections: int, seconds
         "-s",
         str(script),
     ]
-    before = cpu_seconds(server.process.pid)
+    before, client_before = cpu_seconds(server.process.pid), client_cpu_seconds()
     done = subprocess.run(
         [*command, f"http://127.0.0.1:{server.rest_port}/v1/models/{model}:predict"],
         capture_output=True,
@@ -186,7 +132,8 @@ def rest_run(server: Server, script: Path, model: str, connections: int, seconds
 
     requests = int(re.search(r"(\d+) requests in", text)[1])  # type: ignore[index]
     rps = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])  # type: ignore[index]
-    return Measured(rps, latency("50"), latency("99"), requests / cpu if cpu > 0 else 0.0)
+    share = (client_cpu_seconds() - client_before) / max(1, round(seconds))
+    return Measured(rps, latency("50"), latency("99"), requests / cpu if cpu > 0 else 0.0, share)
 
 
 def main() -> None:
@@ -229,11 +176,15 @@ def main() -> None:
             runs = [run for run in runs if re.search(options.only, run[0])]
             if not runs:
                 continue
-            servers = [Server(binary, config, [*flags, *options.flag]) for binary in options.servers]
+            servers = [Server(binary, config, [*flags, *options.flag], MODELS) for binary in options.servers]
             try:
                 for server, binary in zip(servers, options.servers, strict=True):
                     memory = rss_mib(server.process.pid)
                     print(f"{variant}: {binary} served after {server.startup_s:.2f} s, RSS {memory:.0f} MiB")
+                if len(servers) == 2:
+                    start = servers[0].startup_s / servers[1].startup_s
+                    memory = rss_mib(servers[0].process.pid) / rss_mib(servers[1].process.pid)
+                    print(f"{variant}: start-up x{start:.2f}, RSS x{memory:.2f}")
                 for name, api, model, rows, calls in runs:
                     best: list[Measured] = []
                     for server in servers:
