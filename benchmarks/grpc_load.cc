@@ -2,12 +2,16 @@
 // it.
 //
 //   grpc_load --port=8500 --request=predict.bin [--path=/tensorflow.serving.PredictionService/Predict]
-//             [--host=127.0.0.1] [--connections=1] [--in_flight=1] [--seconds=2] [--pid=SERVER]
+//             [--host=127.0.0.1] [--connections=1] [--in_flight=1 | --rate=CALLS_A_SECOND] [--seconds=2]
+//             [--pid=SERVER] [--calls=FILE]
 //
-// The request file holds the serialised request message. `in_flight` calls in all are spread over the
-// connections. With --pid the server's CPU time is read from /proc. Prints one line of JSON: requests,
-// errors, requests per second, latencies in microseconds, and with --pid the server's CPU microseconds per
-// request and requests per CPU-second.
+// The request file holds the serialised request message. Closed loop: `in_flight` calls in all are spread
+// over the connections, and each answer makes the next call. Open loop: calls are due by a Poisson process
+// whatever has been answered, and a call's latency counts from when it was due, so that a slow server cannot
+// hide by being asked less; all of them are waited for. --calls writes a line for each call, when it was
+// answered in microseconds of the monotonic clock, and its latency. With --pid the server's CPU time is read
+// from /proc. Prints one line of JSON: requests, errors, requests per second, latencies in microseconds, and
+// with --pid the server's CPU microseconds per request and requests per CPU-second.
 //
 // It speaks HTTP/2 by itself, in one thread and with nothing decoded that need not be, to cost far less than
 // the server under load on the same machine. Frames are what a gRPC library sends: headers by index into the
@@ -32,6 +36,7 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <random>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -48,12 +53,15 @@ struct Options {
   std::string request;
   int connections = 1;
   int in_flight = 1;
+  double rate = 0;
   double seconds = 2;
   int pid = 0;
+  std::string calls;
 };
 
 struct Results {
   std::vector<std::uint32_t> latencies_us;
+  std::vector<std::int64_t> answered_us;
   long errors = 0;
 };
 
@@ -151,6 +159,12 @@ class Connection {
   bool watched_for_write = false;  // by the epoll that owns the connection
   // No new calls from now on.
   void Drain() { draining_ = true; }
+  bool has_room() const { return settled_ && calls_.size() < max_streams_; }
+  // One more call, which has been due since then. There is room.
+  void Start(Clock::time_point due) {
+    StartCall(due);
+    Flush();
+  }
 
   void OnReadable() {
     while (true) {
@@ -258,11 +272,14 @@ class Connection {
   void End(std::uint32_t stream, bool ok) {
     auto call = calls_.find(stream);
     if (call == calls_.end()) return;
-    const auto took =
-        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - call->second.started);
+    using std::chrono::microseconds;
+    const Clock::time_point now = Clock::now();
+    const auto took = std::chrono::duration_cast<microseconds>(now - call->second.started);
     calls_.erase(call);
     if (ok) {
       results_->latencies_us.push_back(static_cast<std::uint32_t>(took.count()));
+      results_->answered_us.push_back(
+          std::chrono::duration_cast<microseconds>(now.time_since_epoch()).count());
     } else {
       ++results_->errors;
     }
@@ -272,16 +289,20 @@ class Connection {
     if (!settled_) return;
     while (!draining_ && calls_.size() < static_cast<std::size_t>(wanted_calls_) &&
            calls_.size() < max_streams_) {
-      const std::uint32_t stream = next_stream_;
-      next_stream_ += 2;
-      const std::string& headers = stream == 1 ? first_headers_ : later_headers_;
-      PutHead(&out_, headers.size(), kHeaders, kEndHeaders, stream);
-      out_ += headers;
-      Call& call = calls_[stream];
-      call.started = Clock::now();
-      call.window = initial_window_;
-      if (!SendMessage(stream, &call)) waiting_.push_back(stream);
+      StartCall(Clock::now());
     }
+  }
+
+  void StartCall(Clock::time_point started) {
+    const std::uint32_t stream = next_stream_;
+    next_stream_ += 2;
+    const std::string& headers = stream == 1 ? first_headers_ : later_headers_;
+    PutHead(&out_, headers.size(), kHeaders, kEndHeaders, stream);
+    out_ += headers;
+    Call& call = calls_[stream];
+    call.started = started;
+    call.window = initial_window_;
+    if (!SendMessage(stream, &call)) waiting_.push_back(stream);
   }
 
   // Sends what the windows allow. Whether that was all.
@@ -342,27 +363,66 @@ double CpuMicros(int pid) {
   return (user + system) * 1e6 / sysconf(_SC_CLK_TCK);
 }
 
-// Runs until `end`, or until no call is open when draining.
-void Pump(int epoll, std::vector<std::unique_ptr<Connection>>* connections, Clock::time_point end,
-          bool until_idle) {
+using Connections = std::vector<std::unique_ptr<Connection>>;
+
+void WatchForWrite(int epoll, Connection* connection) {
+  if (connection->wants_write() == connection->watched_for_write) return;
+  connection->watched_for_write = connection->wants_write();
+  epoll_event event{connection->watched_for_write ? EPOLLIN | EPOLLOUT : EPOLLIN, {.ptr = connection}};
+  epoll_ctl(epoll, EPOLL_CTL_MOD, connection->fd(), &event);
+}
+
+// Waits for events no longer than that, and handles them.
+void PumpOnce(int epoll, std::chrono::nanoseconds longest) {
   epoll_event events[64];
+  const timespec timeout{longest.count() / 1000000000, longest.count() % 1000000000};
+  const int ready = epoll_pwait2(epoll, events, 64, &timeout, nullptr);
+  for (int i = 0; i < ready; ++i) {
+    auto* connection = static_cast<Connection*>(events[i].data.ptr);
+    if (events[i].events & EPOLLOUT) connection->Flush();
+    if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) connection->OnReadable();
+    WatchForWrite(epoll, connection);
+  }
+}
+
+// Runs until `end`, or until no call is open when draining.
+void Pump(int epoll, const Connections& connections, Clock::time_point end, bool until_idle) {
   while (Clock::now() < end) {
-    if (until_idle && std::all_of(connections->begin(), connections->end(),
+    if (until_idle && std::all_of(connections.begin(), connections.end(),
                                   [](const auto& connection) { return connection->open_calls() == 0; })) {
       return;
     }
-    const int ready = epoll_wait(epoll, events, 64, 100);
-    for (int i = 0; i < ready; ++i) {
-      auto* connection = static_cast<Connection*>(events[i].data.ptr);
-      const bool wanted_write = connection->watched_for_write;
-      if (events[i].events & EPOLLOUT) connection->Flush();
-      if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) connection->OnReadable();
-      if (connection->wants_write() != wanted_write) {
-        connection->watched_for_write = !wanted_write;
-        epoll_event event{wanted_write ? EPOLLIN : EPOLLIN | EPOLLOUT, {.ptr = connection}};
-        epoll_ctl(epoll, EPOLL_CTL_MOD, connection->fd(), &event);
+    PumpOnce(epoll, std::chrono::milliseconds(100));
+  }
+}
+
+// Makes calls at that rate until `end`, and waits until all have been sent.
+void PumpOpenLoop(int epoll, const Connections& connections, double rate, Clock::time_point end) {
+  std::mt19937_64 random(1);
+  std::exponential_distribution<double> gap(rate);
+  const auto next_gap = [&] {
+    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(gap(random)));
+  };
+  std::deque<Clock::time_point> due;
+  Clock::time_point next = Clock::now() + next_gap();
+  while (next < end || !due.empty()) {
+    const Clock::time_point now = Clock::now();
+    for (; next <= now && next < end; next += next_gap()) due.push_back(next);
+    while (!due.empty()) {
+      Connection* least = nullptr;
+      for (const auto& connection : connections) {
+        if (connection->has_room() && (least == nullptr || connection->open_calls() < least->open_calls())) {
+          least = connection.get();
+        }
       }
+      if (least == nullptr) break;
+      least->Start(due.front());
+      due.pop_front();
+      WatchForWrite(epoll, least);
     }
+    const auto until_next = std::max(next - Clock::now(), Clock::duration::zero());
+    PumpOnce(epoll, due.empty() ? std::min<Clock::duration>(until_next, std::chrono::milliseconds(100))
+                                : std::chrono::microseconds(100));
   }
 }
 
@@ -386,6 +446,10 @@ Options ParseOptions(int argc, char** argv) {
       options.connections = std::atoi(value.c_str());
     else if (name == "in_flight")
       options.in_flight = std::atoi(value.c_str());
+    else if (name == "rate")
+      options.rate = std::atof(value.c_str());
+    else if (name == "calls")
+      options.calls = value;
     else if (name == "seconds")
       options.seconds = std::atof(value.c_str());
     else if (name == "pid")
@@ -394,7 +458,7 @@ Options ParseOptions(int argc, char** argv) {
       Die("unknown option --" + name);
   }
   if (options.request.empty()) Die("--request is missing");
-  if (options.connections < 1 || options.in_flight < options.connections) {
+  if (options.connections < 1 || (options.rate <= 0 && options.in_flight < options.connections)) {
     Die("--in_flight must be at least --connections, and both at least 1");
   }
   return options;
@@ -415,26 +479,46 @@ int main(int argc, char** argv) {
   const int epoll = epoll_create1(0);
   std::vector<std::unique_ptr<Connection>> connections;
   for (int i = 0; i < options.connections; ++i) {
-    const int calls = options.in_flight / options.connections + (i < options.in_flight % options.connections);
+    const int calls = options.rate > 0 ? 0
+                                       : options.in_flight / options.connections +
+                                             (i < options.in_flight % options.connections);
     connections.push_back(std::make_unique<Connection>(options, message, calls, &results));
     epoll_event event{EPOLLIN, {.ptr = connections.back().get()}};
     epoll_ctl(epoll, EPOLL_CTL_ADD, connections.back()->fd(), &event);
   }
   // A quarter of a second to warm up.
-  Pump(epoll, &connections, Clock::now() + std::chrono::milliseconds(250), false);
+  const auto warm_up_end = Clock::now() + std::chrono::milliseconds(250);
+  if (options.rate > 0) {
+    PumpOpenLoop(epoll, connections, options.rate, warm_up_end);
+    Pump(epoll, connections, Clock::now() + std::chrono::seconds(60), true);
+  } else {
+    Pump(epoll, connections, warm_up_end, false);
+  }
   results = Results();
 
   const double cpu_before = options.pid ? CpuMicros(options.pid) : 0;
   const auto started = Clock::now();
-  Pump(epoll, &connections,
-       started + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.seconds)),
-       false);
+  const auto end =
+      started + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options.seconds));
+  if (options.rate > 0) {
+    PumpOpenLoop(epoll, connections, options.rate, end);
+    Pump(epoll, connections, Clock::now() + std::chrono::seconds(60), true);
+  } else {
+    Pump(epoll, connections, end, false);
+  }
   const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
   const double cpu = options.pid ? CpuMicros(options.pid) - cpu_before : 0;
   Results measured = results;
   for (auto& connection : connections) connection->Drain();
-  Pump(epoll, &connections, Clock::now() + std::chrono::seconds(10), true);
+  Pump(epoll, connections, Clock::now() + std::chrono::seconds(10), true);
 
+  if (!options.calls.empty()) {
+    std::ofstream calls(options.calls);
+    for (std::size_t i = 0; i < measured.latencies_us.size(); ++i) {
+      calls << measured.answered_us[i] << ' ' << measured.latencies_us[i] << '\n';
+    }
+    if (!calls.flush()) Die("cannot write " + options.calls);
+  }
   std::sort(measured.latencies_us.begin(), measured.latencies_us.end());
   const std::size_t count = measured.latencies_us.size();
   auto percentile = [&](double p) {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "serving/core/short_slices.h"
+
 namespace tfipu::serving {
 
 thread_local const IoLoop* IoLoop::running_here_ = nullptr;
@@ -77,6 +79,7 @@ IoLoop::TimePoint IoLoop::Now() {
 }
 
 void IoLoop::Run() {
+  AskForShortSlices();
   running_here_ = this;
   constexpr int kEvents = 64;
   epoll_event events[kEvents];

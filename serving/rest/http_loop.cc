@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "serving/core/short_slices.h"
 
 namespace tfipu::serving {
 namespace {
@@ -245,6 +246,7 @@ int HttpLoop::WaitMilliseconds() const {
 }
 
 void HttpLoop::Run() {
+  AskForShortSlices();
   current_ = this;
   std::vector<epoll_event> events(256);
   while (!draining_ || !connections_.empty()) {
