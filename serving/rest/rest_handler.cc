@@ -141,7 +141,7 @@ void RestHandler::Impl::AnswerMethodNotAllowed(HttpExchange* exchange, absl::str
 
 void RestHandler::Impl::Handle(HttpExchange* exchange) {
   const std::string_view method = exchange->method();
-  const std::string path = PathOf(exchange->target());
+  const absl::string_view path = PathOf(exchange->target());
   const bool get = method == "GET" || method == "HEAD";
   if (options_.enable_cors && method == "OPTIONS") return Answer(exchange, 200, kJson, "");
   if (!options_.pages.empty()) {

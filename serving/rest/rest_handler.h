@@ -39,7 +39,7 @@ struct RestOptions {
   // The body of GET .../stats for a served version, as JSON; empty: there is no such path.
   std::function<std::string(const Servable&)> statistics;
   // GET routes by exact path, for example "/monitoring/prometheus/metrics".
-  std::map<std::string, RestPage> pages;
+  std::map<std::string, RestPage, std::less<>> pages;
 };
 
 // Calls of signatures that are expected to be short run on the thread that brought them, others on the pool.

@@ -1,6 +1,8 @@
 #include "serving/rest/rest_route.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -17,6 +19,25 @@ int HexDigit(char c) {
   return -1;
 }
 
+// With what each %XX stands for in its place. Escapes that are none stay as they are.
+std::string Decode(absl::string_view text) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size()) {
+      const int high = HexDigit(text[i + 1]);
+      const int low = HexDigit(text[i + 2]);
+      if (high >= 0 && low >= 0) {
+        decoded.push_back(static_cast<char>(high * 16 + low));
+        i += 2;
+        continue;
+      }
+    }
+    decoded.push_back(text[i]);
+  }
+  return decoded;
+}
+
 // Takes the next piece off a path, up to '/'.
 absl::string_view NextPiece(absl::string_view* path) {
   const std::size_t slash = path->find('/');
@@ -27,7 +48,7 @@ absl::string_view NextPiece(absl::string_view* path) {
 
 }  // namespace
 
-std::string PathOf(absl::string_view target) {
+absl::string_view PathOf(absl::string_view target) {
   if (!absl::StartsWith(target, "/")) {
     const std::size_t scheme = target.find("://");
     if (scheme != absl::string_view::npos) {
@@ -35,23 +56,7 @@ std::string PathOf(absl::string_view target) {
       target = slash == absl::string_view::npos ? "/" : target.substr(slash);
     }
   }
-  target = target.substr(0, target.find_first_of("?#"));
-  std::string path(target);
-  if (target.find('%') == absl::string_view::npos) return path;
-  path.clear();
-  for (std::size_t i = 0; i < target.size(); ++i) {
-    if (target[i] == '%' && i + 2 < target.size()) {
-      const int high = HexDigit(target[i + 1]);
-      const int low = HexDigit(target[i + 2]);
-      if (high >= 0 && low >= 0) {
-        path.push_back(static_cast<char>(high * 16 + low));
-        i += 2;
-        continue;
-      }
-    }
-    path.push_back(target[i]);
-  }
-  return path;
+  return target.substr(0, target.find_first_of("?#"));
 }
 
 absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
@@ -70,18 +75,18 @@ absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
   rest = rest.substr(0, colon);
   if (colon == absl::string_view::npos) {
     route->call = RestCall::kStatus;
-  } else if (absl::EqualsIgnoreCase(verb, "predict")) {
+  } else if (verb == "predict") {
     route->call = RestCall::kPredict;
-  } else if (absl::EqualsIgnoreCase(verb, "classify")) {
+  } else if (verb == "classify") {
     route->call = RestCall::kClassify;
-  } else if (absl::EqualsIgnoreCase(verb, "regress")) {
+  } else if (verb == "regress") {
     route->call = RestCall::kRegress;
   } else {
     return malformed;
   }
   const absl::string_view name = NextPiece(&rest);
   if (name.empty()) return malformed;
-  route->model.name = std::string(name);
+  route->model.name = Decode(name);
   if (rest.empty()) return absl::OkStatus();
   absl::string_view word = NextPiece(&rest);
   const bool versions = absl::EqualsIgnoreCase(word, "versions");
@@ -90,10 +95,15 @@ absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
     if (value.empty()) return malformed;
     if (versions) {
       std::int64_t version = 0;
-      if (!absl::ascii_isdigit(value.front()) || !absl::SimpleAtoi(value, &version)) return malformed;
+      if (!std::all_of(value.begin(), value.end(), absl::ascii_isdigit)) return malformed;
+      if (!absl::SimpleAtoi(value, &version)) {
+        return absl::InvalidArgumentError(absl::StrCat("Failed to convert version: ", value,
+                                                       " to numeric; the largest is ",
+                                                       std::numeric_limits<std::int64_t>::max(), "."));
+      }
       route->model.version = version;
     } else {
-      route->model.label = std::string(value);
+      route->model.label = Decode(value);
     }
     if (rest.empty()) return absl::OkStatus();
     word = NextPiece(&rest);
@@ -103,7 +113,10 @@ absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
       route->call != RestCall::kStatus) {
     return malformed;
   }
-  route->call = statistics ? RestCall::kStatistics : RestCall::kMetadata;
+  // As in TensorFlow Serving, the word in capitals asks for the status.
+  route->call = statistics           ? RestCall::kStatistics
+                : word == "metadata" ? RestCall::kMetadata
+                                     : RestCall::kStatus;
   return absl::OkStatus();
 }
 

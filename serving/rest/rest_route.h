@@ -17,12 +17,14 @@ struct RestRoute {
   ModelSpec model;
 };
 
-// The path of a request target: without query and origin, percent-decoded. Escapes that are none stay as they
-// are.
-std::string PathOf(absl::string_view target);
+// The path of a request target: without query and origin, not decoded.
+absl::string_view PathOf(absl::string_view target);
 
-// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata|/stats], fixed words in
-// any case. NotFound for what lies outside /v1/, InvalidArgument for what lies inside and is none of these.
+// /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata|/stats]. NAME and LABEL
+// are percent-decoded after the path was taken apart, so that they may hold any character. The fixed words
+// before
+// ':' are known in any case. NotFound for what lies outside /v1/, InvalidArgument for what lies inside and is
+// none of these.
 absl::Status ParseRoute(absl::string_view path, RestRoute* route);
 
 }  // namespace tfipu::serving
