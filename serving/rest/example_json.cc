@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "serving/rest/json_reader.h"
 #include "serving/rest/json_writer.h"
@@ -26,20 +27,27 @@ bool ReadFeatureValue(JsonReader* reader, std::string* scratch, Feature* feature
       feature->mutable_bytes_list()->add_value(bytes.data(), bytes.size());
       return true;
     }
-  } else if (c == 't' || c == 'f' || c == 'n' || c == '[') {
-    return reader->Fail("A feature must be a number, a string, {\"b64\": \"...\"}, or a list of these");
+  } else if (c == 'n' || c == '[') {
+    return reader->Fail(
+        "A feature must be a number, true or false, a string, {\"b64\": \"...\"}, or a list of these");
   } else {
     const char* const start = reader->cursor();
     double value;
     bool whole;
     std::int64_t integer;
-    if (!reader->ReadNumber(&value, &whole, &integer)) return false;
-    if (!whole) {
-      const absl::string_view text(start, reader->cursor() - start);
-      if (text.find_first_of(".eENI") == absl::string_view::npos) {
-        return reader->Fail(
-            absl::StrCat("Feature value ", text.substr(0, 40), " is out of range for type: int64"));
-      }
+    if (c == 't' || c == 'f') {
+      bool truth;
+      if (!reader->ReadBool(&truth)) return false;
+      whole = true;
+      integer = truth ? 1 : 0;
+    } else if (!reader->ReadNumber(&value, &whole, &integer)) {
+      return false;
+    }
+    // A whole number that only uint64 can hold is a mistake; those beyond are floats, as in any JSON reader.
+    const absl::string_view text(start, reader->cursor() - start);
+    if (std::uint64_t beyond; !whole && absl::SimpleAtoi(text, &beyond)) {
+      return reader->Fail(
+          absl::StrCat("Feature value ", text.substr(0, 40), " is out of range for type: int64"));
     }
     kind = whole ? Feature::kInt64List : Feature::kFloatList;
     if (feature->kind_case() == kind || feature->kind_case() == Feature::KIND_NOT_SET) {
@@ -52,7 +60,8 @@ bool ReadFeatureValue(JsonReader* reader, std::string* scratch, Feature* feature
     }
   }
   return reader->Fail(
-      "The values of a feature must all be whole numbers, all decimal numbers, or all strings");
+      "The values of a feature must all be whole numbers (or true and false), all decimal numbers, or all "
+      "strings");
 }
 
 bool ReadExample(JsonReader* reader, absl::string_view what, std::string* scratch,

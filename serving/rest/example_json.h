@@ -13,8 +13,9 @@
 namespace tfipu::serving {
 
 // Reads {"signature_name": ..., "context": {...}, "examples": [{...}, ...]}. A feature is a value or a list
-// of values of one kind: whole numbers make an int64 list, others a float list, strings and {"b64": ...} a
-// bytes list. InvalidArgument for anything else, and for names that are given twice.
+// of values of one kind: whole numbers, true and false make an int64 list, other numbers (and whole ones
+// beyond 64 bits) a float list, strings and {"b64": ...} a bytes list. InvalidArgument for anything else, and
+// for names that are given twice.
 absl::Status ParseExamplesJson(absl::string_view body, int max_depth, std::string* signature_name,
                                tensorflow::serving::Input* input);
 

@@ -22,7 +22,8 @@ TEST(ExampleJsonTest, KindsOfFeatures) {
   ASSERT_TRUE(
       ParseExamplesJson(
           R"({"examples": [{"i": 3, "f": 2.5, "s": "x", "b": {"b64": "/wA="}, "li": [1, -2], "lf": [1.0, NaN],
-                                    "ls": ["a", {"b64": "Yg=="}], "e": []}, {}], "signature_name": "sig"})",
+                                    "ls": ["a", {"b64": "Yg=="}], "e": [], "t": true, "lt": [2, false], "big": -9223372036854775809,
+                                    "bigger": [18446744073709551616, 0.5]}, {}], "signature_name": "sig"})",
           20, &name, &input)
           .ok());
   EXPECT_EQ(name, "sig");
@@ -36,6 +37,10 @@ TEST(ExampleJsonTest, KindsOfFeatures) {
   EXPECT_EQ(features.at("lf").float_list().value_size(), 2);
   EXPECT_EQ(features.at("ls").bytes_list().value(1), "b");
   EXPECT_EQ(features.at("e").kind_case(), tensorflow::Feature::KIND_NOT_SET);
+  EXPECT_EQ(features.at("t").int64_list().value(0), 1);
+  EXPECT_EQ(features.at("lt").int64_list().value(1), 0);
+  EXPECT_EQ(features.at("big").float_list().value(0), -9223372036854775808.0f);
+  EXPECT_EQ(features.at("bigger").float_list().value(0), 18446744073709551616.0f);
 }
 
 TEST(ExampleJsonTest, Context) {
@@ -49,14 +54,28 @@ TEST(ExampleJsonTest, Context) {
 
 TEST(ExampleJsonTest, Refuses) {
   tensorflow::serving::Input input;
-  for (const char* body :
-       {"", "{}", "[]", R"({"examples": {}})", R"({"examples": [1.0]})", R"({"examples": [[]]})",
-        R"({"examples": [{"a": true}]})", R"({"examples": [{"a": null}]})", R"({"examples": [{"a": [[1]]}]})",
-        R"({"examples": [{"a": [1, "x"]}]})", R"({"examples": [{"a": [1, 2.5]}]})",
-        R"({"examples": [{"a": 99999999999999999999}]})", R"({"examples": [{"a": 1, "a": 2}]})",
-        R"({"examples": [{"a": {"c": 1}}]})", R"({"examples": [{}], "examples": [{}]})",
-        R"({"context": 3, "examples": [{}]})", R"({"signature_name": 3, "examples": [{}]})",
-        R"({"examples": [{}]} x)", R"({"examples": [{"a": 1},]})"}) {
+  for (const char* body : {"",
+                           "{}",
+                           "[]",
+                           R"({"examples": {}})",
+                           R"({"examples": [1.0]})",
+                           R"({"examples": [[]]})",
+                           R"({"examples": [{"a": [true, 0.5]}]})",
+                           R"({"examples": [{"a": ["x", true]}]})",
+                           R"({"examples": [{"a": tru}]})",
+                           R"({"examples": [{"a": null}]})",
+                           R"({"examples": [{"a": [[1]]}]})",
+                           R"({"examples": [{"a": [1, "x"]}]})",
+                           R"({"examples": [{"a": [1, 2.5]}]})",
+                           R"({"examples": [{"a": 18446744073709551615}]})",
+                           R"({"examples": [{"a": [1, 99999999999999999999]}]})",
+                           R"({"examples": [{"a": 1, "a": 2}]})",
+                           R"({"examples": [{"a": {"c": 1}}]})",
+                           R"({"examples": [{}], "examples": [{}]})",
+                           R"({"context": 3, "examples": [{}]})",
+                           R"({"signature_name": 3, "examples": [{}]})",
+                           R"({"examples": [{}]} x)",
+                           R"({"examples": [{"a": 1},]})"}) {
     absl::Status status = Parse(body, &input);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << body;
     EXPECT_FALSE(status.message().empty());
