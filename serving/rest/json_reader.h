@@ -7,13 +7,14 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 
 namespace tfipu::serving {
 
 // A cursor over a text. RFC 8259, and beside it the numbers NaN, Infinity (or Inf) and -Infinity. Strings are
-// bytes: that they are UTF-8 is not checked, escapes are. Nothing recurses, and `max_depth` bounds how deep
-// arrays and objects lie in each other.
+// bytes: that they are UTF-8 is not checked, escapes are. A byte order mark may come first. Nothing recurses,
+// and `max_depth` bounds how deep arrays and objects lie in each other.
 //
 // A value is read by the method for its kind, with the cursor anywhere in the white space before it.
 // Containers are read as
@@ -24,7 +25,10 @@ namespace tfipu::serving {
 class JsonReader {
  public:
   JsonReader(absl::string_view text, int max_depth)
-      : begin_(text.data()), p_(text.data()), end_(text.data() + text.size()), max_depth_(max_depth) {}
+      : begin_(text.data()),
+        p_(text.data() + (absl::StartsWith(text, "\xEF\xBB\xBF") ? 3 : 0)),
+        end_(text.data() + text.size()),
+        max_depth_(max_depth) {}
 
   const absl::Status& status() const { return status_; }
   bool ok() const { return status_.ok(); }
