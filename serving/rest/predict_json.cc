@@ -16,6 +16,12 @@ namespace {
 
 using tensorflow::Tensor;
 
+constexpr char kNameIsNoString[] = "'signature_name' key must be a string value.";
+
+absl::Status DocumentIsEmpty() {
+  return absl::InvalidArgumentError("JSON Parse error: The document is empty");
+}
+
 int FindInput(const Signature& signature, absl::string_view alias) {
   for (std::size_t i = 0; i < signature.inputs.size(); ++i) {
     if (signature.inputs[i].alias == alias) return static_cast<int>(i);
@@ -47,6 +53,7 @@ class InputsReader {
         if (!NamedRow(row)) break;
       }
       if (!reader_->ok()) return reader_->status();
+      if (!unsupported_.ok()) return unsupported_;
       return Collect(true, inputs);
     }
     if (signature_.inputs.size() != 1) {
@@ -86,16 +93,18 @@ class InputsReader {
       if (!Append(i)) break;
     }
     if (!reader_->ok()) return reader_->status();
+    if (!unsupported_.ok()) return unsupported_;
     return Collect(false, inputs);
   }
 
  private:
-  // Whether the object at `p` is bytes rather than named inputs.
+  // Whether the object at `p` is bytes rather than named inputs: "b64" is its only member.
   bool IsBytesObject(const char* p) const {
     if (signature_.inputs.size() != 1 || signature_.inputs[0].alias == "b64") return false;
-    JsonReader ahead(absl::string_view(p, reader_->end() - p), 1);
+    JsonReader ahead(absl::string_view(p, reader_->end() - p), reader_->depth_left());
     absl::string_view key;
-    return ahead.Enter('{') && ahead.NextMember(&key) && key == "b64";
+    if (!ahead.Enter('{') || !ahead.NextMember(&key) || key != "b64") return false;
+    return !ahead.SkipValue() || !ahead.NextMember(&key);
   }
 
   absl::Status Single(Tensor* tensor) {
@@ -109,7 +118,10 @@ class InputsReader {
     if (readers_[i] == nullptr) {
       absl::StatusOr<std::unique_ptr<TensorReader>> created =
           TensorReader::Create(signature_.inputs[i].dtype);
-      if (!created.ok()) return reader_->Fail(created.status().message());
+      if (!created.ok()) {
+        unsupported_ = created.status();
+        return false;
+      }
       readers_[i] = *std::move(created);
     }
     return readers_[i]->Append(reader_);
@@ -178,8 +190,9 @@ class InputsReader {
   const Signature& signature_;
   JsonReader* const reader_;
   std::vector<std::unique_ptr<TensorReader>>
-      readers_;             // of the signature's inputs; null until the first value
-  std::vector<int> order_;  // of the first row's keys
+      readers_;               // of the signature's inputs; null until the first value
+  std::vector<int> order_;    // of the first row's keys
+  absl::Status unsupported_;  // an input of a type that JSON has no form for
 };
 
 // One pass over the request. `name`: the signature's, when a pass before has found it.
@@ -196,7 +209,7 @@ class RequestPass {
 
   // With `known_name` null it guesses the default signature until another is named.
   absl::Status Run(const std::string* known_name) {
-    if (reader_.Peek() == '\0') return absl::InvalidArgumentError("JSON Parse error: The document is empty");
+    if (reader_.Peek() == '\0') return DocumentIsEmpty();
     bool inputs_found = false;
     std::string used_name = known_name != nullptr ? *known_name : "";
     absl::string_view key;
@@ -209,7 +222,7 @@ class RequestPass {
           break;
         }
         if (reader_.Peek() != '"') {
-          reader_.Fail("'signature_name' key must be a string value.");
+          reader_.Fail(kNameIsNoString);
           break;
         }
         if (!reader_.ReadString(&name)) break;
@@ -232,8 +245,10 @@ class RequestPass {
         request_->signature = *signature;
         InputsReader inputs(**signature, &reader_);
         request_->inputs.clear();
-        absl::Status status = request_->format == PredictFormat::kRows ? inputs.Rows(&request_->inputs)
-                                                                       : inputs.Columns(&request_->inputs);
+        const bool rows = request_->format == PredictFormat::kRows;
+        absl::Status status = rows ? inputs.Rows(&request_->inputs) : inputs.Columns(&request_->inputs);
+        // As in TensorFlow Serving, only the column format tells types without a form apart.
+        if (rows && absl::IsUnimplemented(status)) return absl::InvalidArgumentError(status.message());
         if (!status.ok()) return status;
       } else if (!reader_.SkipValue()) {
         break;
@@ -413,13 +428,28 @@ absl::Status ParsePredictJson(absl::string_view body, const SignatureLookup& loo
   return RequestPass(body, lookup, max_depth, request).Run(&name);
 }
 
+absl::Status CheckPredictJson(absl::string_view body, int max_depth) {
+  JsonReader reader(body, max_depth);
+  if (reader.Peek() == '\0') return DocumentIsEmpty();
+  absl::string_view key;
+  reader.Enter('{');
+  while (reader.NextMember(&key)) {
+    if (key == "signature_name" && reader.Peek() != '"') {
+      reader.Fail(kNameIsNoString);
+    } else if (!reader.SkipValue()) {
+      break;
+    }
+  }
+  return reader.Finish() ? absl::OkStatus() : reader.status();
+}
+
 absl::Status WritePredictJson(const Signature& signature, PredictFormat format,
                               const std::vector<Tensor>& results, std::string* body) {
   for (std::size_t i = 0; i < results.size(); ++i) {
     if (!OutputWriter::Supports(results[i].dtype())) {
-      return absl::UnimplementedError(
-          absl::StrCat("Conversion of output ", signature.outputs[i].alias, " of type ",
-                       tensorflow::DataTypeString(results[i].dtype()), " to JSON is not supported"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "Failed to write JSON value for tensor type: ", tensorflow::DataTypeString(results[i].dtype()),
+          " (output ", signature.outputs[i].alias, "); JSON has no form for it"));
     }
   }
   JsonWriter writer(body);
@@ -447,6 +477,11 @@ absl::Status WritePredictJson(const Signature& signature, PredictFormat format,
       return absl::InvalidArgumentError(
           absl::StrCat("Tensor name: ", signature.outputs[i].alias,
                        " has no batch dimension, which the row format needs; use 'inputs'"));
+    }
+    if (results[i].dim_size(0) == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("Tensor name: ", signature.outputs[i].alias,
+                                                     " has invalid batch size: 0; an output without rows "
+                                                     "needs the column format, 'inputs'"));
     }
     if (results[i].dim_size(0) != results[0].dim_size(0)) {
       return absl::InvalidArgumentError(absl::StrCat(

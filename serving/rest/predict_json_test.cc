@@ -75,6 +75,7 @@ TEST(PredictJsonTest, ShapesOfRowsAndColumns) {
   EXPECT_EQ(ReadBack(kFloat, R"({"inputs": [[[]], [[]]]})"), "[2,1,0] [[[]], [[]]]");
   EXPECT_EQ(ReadBack(kFloat, "{\"instances\" :\n[ 1 ,\t2\r\n, 3 ] }"), "[3] [1.0, 2.0, 3.0]");
   EXPECT_EQ(ReadBack(kFloat, R"({"instances":[1.0],"whatever":[{"a":7}]})"), "[1] [1.0]");
+  EXPECT_EQ(ReadBack(kFloat, "\xEF\xBB\xBF{\"instances\": [1]}"), "[1] [1.0]");
 }
 
 TEST(PredictJsonTest, RefusesWhatIsNotRectangular) {
@@ -124,6 +125,19 @@ TEST(PredictJsonTest, RefusesMalformedRequests) {
                            "{\"instances\": [1e400]}",
                            "{\"instances\": [1}"}) {
     EXPECT_TRUE(Refused(kFloat, body)) << body;
+  }
+}
+
+TEST(PredictJsonTest, ChecksWithoutAModel) {
+  for (const char* body :
+       {"{}", R"({"instances": "anything"})", R"({"signature_name": "x", "a": [{"b": 1}]})"}) {
+    EXPECT_TRUE(CheckPredictJson(body, 10).ok()) << body;
+  }
+  for (const char* body : {"", "hello", "[]", "{} x", R"({"instances": [1)", R"({"signature_name": 3})",
+                           R"({"a": [[[[[[[[[[[1]]]]]]]]]]]})"}) {
+    const absl::Status status = CheckPredictJson(body, 10);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << body;
+    EXPECT_FALSE(status.message().empty());
   }
 }
 
@@ -204,6 +218,9 @@ TEST(PredictJsonTest, Strings) {
   EXPECT_EQ(ReadBack(kString, R"({"instances": [{"x": {"b64": "aGVsbG8="}}]})"), "[1] [\"hello\"]");
   EXPECT_EQ(ReadBack(kString, R"({"inputs": {"b64": "aGVsbG8="}})"), "[] \"hello\"");
   EXPECT_EQ(ReadBack(kString, R"({"inputs": {"x": [{"b64": ""}]}})"), "[1] [\"\"]");
+  // Only an object with nothing else in it is bytes.
+  EXPECT_EQ(ReadBack(kString, R"({"inputs": {"b64": "eA==", "x": ["a"]}})"), "[1] [\"a\"]");
+  EXPECT_TRUE(Refused(kString, R"({"instances": [{"b64": "eA==", "x": "a"}]})"));
   for (const char* value : {"{\"b64\": 3}", "{\"b64\": \"eA==\", \"y\": 1}", "{\"b64\": \"*\"}",
                             "{\"b64\": \"e\"}", "{}", "{\"c\": \"eA==\"}", "1", "true", "null"}) {
     EXPECT_TRUE(Refused(kString, absl::StrCat("{\"instances\": [[", value, "]]}"))) << value;
@@ -322,13 +339,18 @@ TEST(PredictJsonTest, SeveralInputs) {
 }
 
 TEST(PredictJsonTest, TypesWithoutJson) {
-  EXPECT_TRUE(Refused(tensorflow::DT_COMPLEX64, R"({"instances": [1.0]})"));
+  constexpr DataType kComplex = tensorflow::DT_COMPLEX64;
+  EXPECT_TRUE(Refused(kComplex, R"({"instances": [1.0]})"));
+  EXPECT_TRUE(Refused(kComplex, R"({"instances": [{"x": 1.0}]})"));
+  EXPECT_EQ(ParseOne(kComplex, R"({"inputs": [1.0]})").status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(ParseOne(kComplex, R"({"inputs": {"x": 1.0}})").status().code(),
+            absl::StatusCode::kUnimplemented);
   const Signature signature = TestSignature("s", {}, {{"y", tensorflow::DT_COMPLEX64}});
   std::string body;
   EXPECT_EQ(WritePredictJson(signature, PredictFormat::kRows,
                              {Tensor(tensorflow::DT_COMPLEX64, TensorShape({1}))}, &body)
                 .code(),
-            absl::StatusCode::kUnimplemented);
+            absl::StatusCode::kInvalidArgument);
 }
 
 Tensor Floats(const std::vector<float>& values, const TensorShape& shape) {
@@ -353,15 +375,14 @@ TEST(PredictJsonTest, Replies) {
             R"({"predictions": [2.5, 3.0]})");
   EXPECT_EQ(reply(one, PredictFormat::kColumns, {Floats({2.5, 3}, TensorShape({2, 1}))}),
             R"({"outputs": [[2.5], [3.0]]})");
-  EXPECT_EQ(reply(one, PredictFormat::kRows, {Floats({}, TensorShape({0, 4}))}), R"({"predictions": []})");
+  EXPECT_THAT(reply(one, PredictFormat::kRows, {Floats({}, TensorShape({0, 4}))}),
+              HasSubstr("invalid batch size: 0"));
+  EXPECT_EQ(reply(one, PredictFormat::kColumns, {Floats({}, TensorShape({0, 4}))}), R"({"outputs": []})");
   EXPECT_EQ(
       reply(two, PredictFormat::kRows, {strings, Floats({1, 2, 3, 4}, TensorShape({2, 2}))}),
       R"({"predictions": [{"blob_bytes": {"b64": "YWJj"}, "y": [1.0, 2.0]}, {"blob_bytes": {"b64": "/w=="}, "y": [3.0, 4.0]}]})");
   EXPECT_EQ(reply(two, PredictFormat::kColumns, {strings, Floats({1}, TensorShape({}))}),
             R"({"outputs": {"blob_bytes": [{"b64": "YWJj"}, {"b64": "/w=="}], "y": 1.0}})");
-  EXPECT_EQ(reply(two, PredictFormat::kRows,
-                  {Tensor(tensorflow::DT_STRING, TensorShape({0})), Floats({}, TensorShape({0}))}),
-            R"({"predictions": []})");
   EXPECT_THAT(reply(one, PredictFormat::kRows, {Floats({1}, TensorShape({}))}), HasSubstr("batch dimension"));
   EXPECT_THAT(reply(two, PredictFormat::kRows, {strings, Floats({1}, TensorShape({1}))}),
               HasSubstr("inconsistent batch size"));

@@ -81,6 +81,7 @@ class RestHandler::Impl {
     RestCall api = RestCall::kPredict;
     std::string model;
     std::shared_ptr<const Servable> servable;
+    absl::Status not_found;  // why there is no servable
     CallContext context;
     std::int64_t started_ns = 0;
     std::int64_t run_ns = 0;
@@ -196,10 +197,13 @@ void RestHandler::Impl::Infer(HttpExchange* exchange, RestRoute route) {
     return Finish(&call, status, "");
   }
   auto servable = directory_->Find(route.model);
-  if (!servable.ok()) return Finish(&call, servable.status(), "");
-  call.servable = *std::move(servable);
-  if (options_.observer != nullptr && options_.observer->WantsLog(call.servable->id())) {
-    call.log = std::make_unique<PredictionLog>();
+  if (servable.ok()) {
+    call.servable = *std::move(servable);
+    if (options_.observer != nullptr && options_.observer->WantsLog(call.servable->id())) {
+      call.log = std::make_unique<PredictionLog>();
+    }
+  } else {
+    call.not_found = servable.status();
   }
   if (exchange->body().size() <= options_.max_inline_body_bytes) return ParseAndRun(std::move(call), false);
   auto shared = std::make_shared<Call>(std::move(call));
@@ -217,8 +221,16 @@ void RestHandler::Impl::ParseAndRun(Call call, bool on_pool) {
 }
 
 absl::Status RestHandler::Impl::Parse(Call* call, bool* expected_short) {
-  const Servable& servable = *call->servable;
   const absl::string_view body = call->exchange->body();
+  if (call->servable == nullptr) {
+    // As in TensorFlow Serving, a body that is no request for any model is told before the model is missed.
+    const absl::Status status =
+        call->api == RestCall::kPredict
+            ? CheckPredictJson(body, options_.max_json_depth)
+            : ParseExamplesJson(body, options_.max_json_depth, &call->signature_name, &call->examples);
+    return status.ok() ? call->not_found : status;
+  }
+  const Servable& servable = *call->servable;
   if (call->api == RestCall::kPredict) {
     const auto lookup = [&](absl::string_view name) {
       return FindPredictSignature(servable, name, options_.inference.check_method_name);

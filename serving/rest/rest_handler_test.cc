@@ -204,6 +204,11 @@ TEST_F(RestHandlerTest, ErrorsAreJson) {
       {"POST", "/v1/models/m:predict", "", 400},
       {"POST", "/v1/models/m:predict", R"({"signature_name": "no", "instances": [1]})", 400},
       {"POST", "/v1/models/none:predict", R"({"instances": [1]})", 404},
+      {"POST", "/v1/models/none:predict", "{}", 404},
+      {"POST", "/v1/models/none:predict", R"({"instances": [1})", 400},
+      {"POST", "/v1/models/none:classify", R"({"examples": [{}]})", 404},
+      {"POST", "/v1/models/none:regress", "{}", 400},
+      {"POST", "/v1/models/m:PREDICT", R"({"instances": [1]})", 400},
       {"POST", "/v1/models/m/versions/7:predict", R"({"instances": [1]})", 404},
       {"POST", "/v1/models/m/labels/none:predict", R"({"instances": [1]})", 400},
       {"POST", "/v1/models/m/versions/x:predict", R"({"instances": [1]})", 400},
@@ -370,7 +375,7 @@ TEST_F(RestHandlerTest, TellsTheObserver) {
   options_.observer = &observer;
   Ask("POST", "/v1/models/m:predict", R"({"instances": [1]})");
   Ask("POST", "/v1/models/m:predict", "x");
-  Ask("POST", "/v1/models/none:classify", "{}");
+  Ask("POST", "/v1/models/none:classify", R"({"examples": [{}]})");
   Ask("POST", "/v1/models/m:regress", R"({"signature_name": "regress", "examples": [{"a": 1}]})");
   Ask("GET", "/v1/models/m");
   EXPECT_THAT(observer.records, testing::ElementsAre("m Predict REST OK", "m Predict REST INVALID_ARGUMENT",

@@ -352,7 +352,7 @@ absl::StatusOr<std::unique_ptr<TensorReader>> TensorReader::Create(DataType dtyp
     case tensorflow::DT_STRING:
       return Make<tstring>(dtype);
     default:
-      return absl::InvalidArgumentError(absl::StrCat(
+      return absl::UnimplementedError(absl::StrCat(
           "Conversion of JSON Value to type: ", tensorflow::DataTypeString(dtype), " is not supported"));
   }
 }

@@ -19,7 +19,7 @@ namespace tfipu::serving {
 // values that are appended have one shape, that of the first.
 class TensorReader {
  public:
-  // InvalidArgument for types that JSON has no form for.
+  // Unimplemented for types that JSON has no form for.
   static absl::StatusOr<std::unique_ptr<TensorReader>> Create(tensorflow::DataType dtype);
   virtual ~TensorReader() = default;
 
