@@ -79,6 +79,7 @@ absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_gra
 }
 
 absl::Status CheckRunnable(const Signature& signature) {
+  // The codes are those that a TensorFlow session would give.
   const auto check = [&](const char* kind, const std::vector<SignatureTensor>& tensors) {
     for (const SignatureTensor& tensor : tensors) {
       if (!tensor.tensor_name.empty()) continue;
@@ -88,13 +89,16 @@ absl::Status CheckRunnable(const Signature& signature) {
     }
     return absl::OkStatus();
   };
-  if (signature.method_name.empty()) {
-    // Such as "__saved_model_init_op".
-    return absl::FailedPreconditionError(
-        absl::StrCat("Signature \"", signature.name, "\" has no method name; it is not meant to be called."));
-  }
   if (signature.outputs.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat("Signature \"", signature.name, "\" has no outputs."));
+    return absl::InvalidArgumentError(absl::StrCat("Signature \"", signature.name, "\" has no outputs."));
+  }
+  for (const SignatureTensor& output : signature.outputs) {
+    if (output.dtype != tensorflow::DT_INVALID) continue;
+    // Such as "__saved_model_init_op".
+    return absl::InvalidArgumentError(absl::StrCat("Signature \"", signature.name, "\": output \"",
+                                                   output.alias,
+                                                   "\" is an operation without a value; it is "
+                                                   "not meant to be called."));
   }
   if (absl::Status status = check("input", signature.inputs); !status.ok()) return status;
   return check("output", signature.outputs);

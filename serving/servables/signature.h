@@ -18,8 +18,8 @@ using Signatures = std::map<std::string, Signature, std::less<>>;
 // InvalidArgument when a default value is no tensor.
 absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_graph);
 
-// Whether a session can run it: it has a method name and outputs, and all its inputs and outputs are dense
-// tensors with names.
+// Whether a session can run it: it has outputs, and all its inputs and outputs are dense tensors with names.
+// What its method_name says does not matter.
 absl::Status CheckRunnable(const Signature& signature);
 
 // InvalidArgument unless there is one input for each of the signature's, of its type and compatible with its

@@ -54,7 +54,12 @@ TEST(SignatureTest, OrdersTensorsByAlias) {
 TEST(SignatureTest, SaysWhatCannotBeRun) {
   const Signatures signatures = MakeSignatures();
   EXPECT_TRUE(CheckRunnable(signatures.at("serving_default")).ok());
-  EXPECT_TRUE(absl::IsFailedPrecondition(CheckRunnable(signatures.at("__saved_model_init_op"))));
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckRunnable(signatures.at("__saved_model_init_op"))));
+  Signature unnamed = signatures.at("serving_default");
+  unnamed.method_name.clear();
+  EXPECT_TRUE(CheckRunnable(unnamed).ok());
+  unnamed.outputs.clear();
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckRunnable(unnamed)));
   EXPECT_TRUE(absl::IsUnimplemented(CheckRunnable(signatures.at("sparse"))));
 }
 
