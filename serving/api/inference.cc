@@ -20,6 +20,8 @@ using tensorflow::serving::RegressionResult;
 
 constexpr char kClassifyMethod[] = "tensorflow/serving/classify";
 constexpr char kRegressMethod[] = "tensorflow/serving/regress";
+constexpr char kClasses[] = "classes";
+constexpr char kScores[] = "scores";
 
 absl::Status CheckMethodName(const Signature& signature, const char* expected,
                              const InferenceOptions& options) {
@@ -29,40 +31,52 @@ absl::Status CheckMethodName(const Signature& signature, const char* expected,
 }
 
 absl::Status CheckExamplesInput(const Signature& signature) {
-  if (signature.inputs.size() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("Expected one input Tensor, signature ", signature.name,
-                                                   " has ", signature.inputs.size(), "."));
-  }
   const SignatureTensor& input = signature.inputs[0];
-  if (input.alias != "inputs" || input.dtype != tensorflow::DT_STRING) {
+  if (input.alias != "inputs") {
     return absl::InvalidArgumentError(absl::StrCat("Expected the input of signature ", signature.name,
-                                                   " to be a string Tensor \"inputs\" of examples, it is a ",
-                                                   tensorflow::DataTypeString(input.dtype), " Tensor \"",
-                                                   input.alias, "\"."));
+                                                   " to be \"inputs\", it is \"", input.alias, "\"."));
+  }
+  if (input.dtype != tensorflow::DT_STRING) {
+    return absl::InvalidArgumentError(absl::StrCat("Expected the input of signature ", signature.name,
+                                                   " to be a string Tensor of examples, it is a ",
+                                                   tensorflow::DataTypeString(input.dtype), " Tensor."));
   }
   return absl::OkStatus();
 }
 
-// Position of the outputs "classes" and "scores"; -1 for the one that is missing.
-absl::Status ClassifyOutputs(const Signature& signature, int* classes, int* scores) {
-  *classes = *scores = -1;
-  for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
-    if (signature.outputs[i].alias == "classes") {
-      *classes = static_cast<int>(i);
-    } else if (signature.outputs[i].alias == "scores") {
-      *scores = static_cast<int>(i);
-    } else {
-      return absl::InvalidArgumentError(
-          absl::StrCat("Expected classification signature outputs to be \"classes\" and "
-                       "\"scores\" or one of them, signature ",
-                       signature.name, " has \"", signature.outputs[i].alias, "\"."));
+// The outputs that Classify reads: "classes" and "scores", in this order, or the one of them that there is.
+absl::StatusOr<std::vector<int>> ClassifyOutputs(const Signature& signature) {
+  if (signature.inputs.size() != 1) return absl::InvalidArgumentError("Expected one input Tensor.");
+  if (signature.outputs.size() != 1 && signature.outputs.size() != 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("Expected one or two output Tensors, found ", signature.outputs.size(), "."));
+  }
+  if (absl::Status status = CheckExamplesInput(signature); !status.ok()) return status;
+  std::vector<int> wanted;
+  for (const char* alias : {kClasses, kScores}) {
+    for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
+      if (signature.outputs[i].alias == alias) wanted.push_back(static_cast<int>(i));
     }
   }
-  if (*classes < 0 && *scores < 0) {
+  if (wanted.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("Expected one or two output Tensors, signature ", signature.name, " has none."));
+        absl::StrCat("Expected an output \"classes\" or \"scores\" of classification signature ",
+                     signature.name, ", found \"", signature.outputs[0].alias, "\"."));
   }
-  return absl::OkStatus();
+  return wanted;
+}
+
+// The output that Regress reads: "outputs".
+absl::StatusOr<std::vector<int>> RegressOutputs(const Signature& signature) {
+  if (signature.inputs.size() != 1) return absl::InvalidArgumentError("Expected one input Tensor.");
+  if (signature.outputs.size() != 1) return absl::InvalidArgumentError("Expected one output Tensor.");
+  if (absl::Status status = CheckExamplesInput(signature); !status.ok()) return status;
+  if (signature.outputs[0].alias != "outputs") {
+    return absl::InvalidArgumentError(absl::StrCat("Expected the output of regression signature ",
+                                                   signature.name, " to be \"outputs\", it is \"",
+                                                   signature.outputs[0].alias, "\"."));
+  }
+  return std::vector<int>{0};
 }
 
 absl::Status CheckOutput(const Tensor& output, const char* alias, tensorflow::DataType dtype,
@@ -80,27 +94,23 @@ absl::Status CheckOutput(const Tensor& output, const char* alias, tensorflow::Da
   return absl::OkStatus();
 }
 
-absl::Status RunClassify(const Servable& servable, const Signature& signature, const Tensor& examples,
-                         const CallContext& context, ClassificationResult* result) {
-  int classes = -1, scores = -1;
-  if (absl::Status status = CheckExamplesInput(signature); !status.ok()) return status;
-  if (absl::Status status = ClassifyOutputs(signature, &classes, &scores); !status.ok()) return status;
-  std::vector<int> wanted;
-  if (classes >= 0) wanted.push_back(classes);
-  if (scores >= 0) wanted.push_back(scores);
+absl::Status RunClassify(const Servable& servable, const Signature& signature, const std::vector<int>& wanted,
+                         const Tensor& examples, const CallContext& context, ClassificationResult* result) {
   std::vector<Tensor> outputs;
   if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok())
     return status;
 
   const std::int64_t rows = examples.dim_size(0);
-  const Tensor* class_tensor = classes >= 0 ? &outputs[0] : nullptr;
-  const Tensor* score_tensor = scores >= 0 ? &outputs.back() : nullptr;
+  const bool has_classes = signature.outputs[wanted.front()].alias == kClasses;
+  const bool has_scores = signature.outputs[wanted.back()].alias == kScores;
+  const Tensor* class_tensor = has_classes ? &outputs.front() : nullptr;
+  const Tensor* score_tensor = has_scores ? &outputs.back() : nullptr;
   if (class_tensor != nullptr) {
-    absl::Status status = CheckOutput(*class_tensor, "classes", tensorflow::DT_STRING, rows);
+    absl::Status status = CheckOutput(*class_tensor, kClasses, tensorflow::DT_STRING, rows);
     if (!status.ok()) return status;
   }
   if (score_tensor != nullptr) {
-    absl::Status status = CheckOutput(*score_tensor, "scores", tensorflow::DT_FLOAT, rows);
+    absl::Status status = CheckOutput(*score_tensor, kScores, tensorflow::DT_FLOAT, rows);
     if (!status.ok()) return status;
   }
   const Tensor& any = class_tensor != nullptr ? *class_tensor : *score_tensor;
@@ -125,19 +135,9 @@ absl::Status RunClassify(const Servable& servable, const Signature& signature, c
   return absl::OkStatus();
 }
 
-absl::Status RunRegress(const Servable& servable, const Signature& signature, const Tensor& examples,
-                        const CallContext& context, RegressionResult* result) {
-  if (absl::Status status = CheckExamplesInput(signature); !status.ok()) return status;
-  if (signature.outputs.size() != 1) {
-    return absl::InvalidArgumentError("Expected one output Tensor.");
-  }
-  if (signature.outputs[0].alias != "outputs") {
-    return absl::InvalidArgumentError(absl::StrCat("Expected the output of regression signature ",
-                                                   signature.name, " to be \"outputs\", it is \"",
-                                                   signature.outputs[0].alias, "\"."));
-  }
+absl::Status RunRegress(const Servable& servable, const Signature& signature, const std::vector<int>& wanted,
+                        const Tensor& examples, const CallContext& context, RegressionResult* result) {
   std::vector<Tensor> outputs;
-  const int wanted[] = {0};
   if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok())
     return status;
   const Tensor& values = outputs[0];
@@ -193,9 +193,12 @@ absl::Status Classify(const Servable& servable, const tensorflow::serving::Class
   if (!signature.ok()) return signature.status();
   if (absl::Status status = CheckMethodName(**signature, kClassifyMethod, options); !status.ok())
     return status;
+  auto wanted = ClassifyOutputs(**signature);
+  if (!wanted.ok()) return wanted.status();
   auto examples = ExamplesTensor(request.input());
   if (!examples.ok()) return examples.status();
-  absl::Status status = RunClassify(servable, **signature, *examples, context, response->mutable_result());
+  absl::Status status =
+      RunClassify(servable, **signature, *wanted, *examples, context, response->mutable_result());
   if (status.ok()) FillModelSpec(servable.id(), (*signature)->name, response->mutable_model_spec());
   return status;
 }
@@ -207,9 +210,12 @@ absl::Status Regress(const Servable& servable, const tensorflow::serving::Regres
   if (!signature.ok()) return signature.status();
   if (absl::Status status = CheckMethodName(**signature, kRegressMethod, options); !status.ok())
     return status;
+  auto wanted = RegressOutputs(**signature);
+  if (!wanted.ok()) return wanted.status();
   auto examples = ExamplesTensor(request.input());
   if (!examples.ok()) return examples.status();
-  absl::Status status = RunRegress(servable, **signature, *examples, context, response->mutable_result());
+  absl::Status status =
+      RunRegress(servable, **signature, *wanted, *examples, context, response->mutable_result());
   if (status.ok()) FillModelSpec(servable.id(), (*signature)->name, response->mutable_model_spec());
   return status;
 }
@@ -221,16 +227,22 @@ absl::Status MultiInference(const Servable& servable,
   if (request.tasks().empty()) return absl::InvalidArgumentError("Inference request has no tasks.");
   const tensorflow::serving::ModelSpec& first = request.tasks(0).model_spec();
   std::set<std::string> seen;
-  std::vector<const Signature*> signatures;
+  struct Task {
+    const Signature* signature;
+    bool classify;
+    std::vector<int> wanted;
+  };
+  std::vector<Task> tasks;
   for (const auto& task : request.tasks()) {
     const tensorflow::serving::ModelSpec& spec = task.model_spec();
     if (spec.name().empty()) return absl::InvalidArgumentError("Found ModelSpec with an empty model name.");
-    if (spec.name() != first.name() || spec.version().value() != first.version().value() ||
-        spec.version_label() != first.version_label()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("All tasks of a MultiInferenceRequest must name one model and "
-                       "version; found ",
-                       first.name(), " and ", spec.name(), "."));
+    // The first task chooses the version; another may only agree.
+    const bool other_version = spec.has_version() && spec.version().value() != servable.id().version;
+    const bool other_label = !spec.version_label().empty() && spec.version_label() != first.version_label();
+    if (spec.name() != first.name() || other_version || other_label) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "All tasks of a MultiInferenceRequest must name one model and version; the first names ",
+          first.ShortDebugString(), ", another ", spec.ShortDebugString(), "."));
     }
     auto signature = FindSignature(servable, spec.signature_name());
     if (!signature.ok()) return signature.status();
@@ -238,25 +250,27 @@ absl::Status MultiInference(const Servable& servable,
       return absl::InvalidArgumentError(
           absl::StrCat("Duplicate evaluation of signature: ", (*signature)->name));
     }
-    if (task.method_name() != kClassifyMethod && task.method_name() != kRegressMethod) {
+    const bool classify = task.method_name() == kClassifyMethod;
+    if (!classify && task.method_name() != kRegressMethod) {
       return absl::UnimplementedError(
           absl::StrCat("Unsupported signature method_name: ", task.method_name()));
     }
-    absl::Status status = CheckMethodName(**signature, task.method_name().c_str(), options);
+    absl::Status status = CheckMethodName(**signature, classify ? kClassifyMethod : kRegressMethod, options);
     if (!status.ok()) return status;
-    signatures.push_back(*signature);
+    auto wanted = classify ? ClassifyOutputs(**signature) : RegressOutputs(**signature);
+    if (!wanted.ok()) return wanted.status();
+    tasks.push_back({*signature, classify, *std::move(wanted)});
   }
   auto examples = ExamplesTensor(request.input());
   if (!examples.ok()) return examples.status();
-  for (int i = 0; i < request.tasks_size(); ++i) {
+  for (const Task& task : tasks) {
     auto* result = response->add_results();
-    absl::Status status =
-        request.tasks(i).method_name() == kClassifyMethod
-            ? RunClassify(servable, *signatures[i], *examples, context,
-                          result->mutable_classification_result())
-            : RunRegress(servable, *signatures[i], *examples, context, result->mutable_regression_result());
+    absl::Status status = task.classify ? RunClassify(servable, *task.signature, task.wanted, *examples,
+                                                      context, result->mutable_classification_result())
+                                        : RunRegress(servable, *task.signature, task.wanted, *examples,
+                                                     context, result->mutable_regression_result());
     if (!status.ok()) return status;
-    FillModelSpec(servable.id(), signatures[i]->name, result->mutable_model_spec());
+    FillModelSpec(servable.id(), task.signature->name, result->mutable_model_spec());
   }
   return absl::OkStatus();
 }

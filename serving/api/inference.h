@@ -21,11 +21,10 @@ struct InferenceOptions {
   bool tensor_content = false;
 };
 
-// The signature that a request's model_spec names must have string input "inputs"; for Classify outputs
-// "classes" (string) and "scores" (float), both [examples, classes], or one of them; for Regress output
-// "outputs" (float), [examples] or [examples, 1]. Errors are InvalidArgument when the request, and
-// FailedPrecondition or InvalidArgument when the signature is at fault; others are the servable's. The
-// reply's model_spec says what answered.
+// The signature that a request's model_spec names must have string input "inputs"; for Classify one or two
+// outputs, among them "classes" (string) and "scores" (float), both [examples, classes], or one of them; for
+// Regress output "outputs" (float), [examples] or [examples, 1]. InvalidArgument when the request or the
+// signature is at fault; other errors are the servable's. The reply's model_spec says what answered.
 absl::Status Predict(const Servable& servable, const tensorflow::serving::PredictRequest& request,
                      const InferenceOptions& options, const CallContext& context,
                      tensorflow::serving::PredictResponse* response);
@@ -35,8 +34,8 @@ absl::Status Classify(const Servable& servable, const tensorflow::serving::Class
 absl::Status Regress(const Servable& servable, const tensorflow::serving::RegressionRequest& request,
                      const InferenceOptions& options, const CallContext& context,
                      tensorflow::serving::RegressionResponse* response);
-// All tasks must name the servable's model, each another signature, with method "tensorflow/serving/classify"
-// or ".../regress".
+// All tasks must name the servable's model, and its version if any, each another signature, with method
+// "tensorflow/serving/classify" or ".../regress".
 absl::Status MultiInference(const Servable& servable,
                             const tensorflow::serving::MultiInferenceRequest& request,
                             const InferenceOptions& options, const CallContext& context,

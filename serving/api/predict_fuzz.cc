@@ -72,8 +72,12 @@ bool ParsePredictFuzzInput(absl::string_view input) {
   const absl::Status status = Parse(input, std::max<std::size_t>(input.size(), 1), &whole);
   Demand(Parse(input, slice, &cut).ok() == status.ok(), "both parses succeed or fail");
   if (!status.ok()) {
-    Demand(status.code() == absl::StatusCode::kInvalidArgument && !status.message().empty(),
-           "errors are InvalidArgument with a text");
+    Demand(!status.message().empty(), "errors have a text");
+    Demand(status.code() == absl::StatusCode::kInvalidArgument ||
+               (status.code() == absl::StatusCode::kInternal &&
+                !tensorflow::serving::PredictRequest().ParseFromArray(input.data(),
+                                                                      static_cast<int>(input.size()))),
+           "errors are InvalidArgument, or Internal when it is no PredictRequest");
     return false;
   }
   Demand(whole.model.name == cut.model.name && whole.output_filter == cut.output_filter &&

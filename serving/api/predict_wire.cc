@@ -30,9 +30,9 @@ constexpr std::uint32_t Tag(int field, WireFormatLite::WireType type) {
 constexpr auto kVarint = WireFormatLite::WIRETYPE_VARINT;
 constexpr auto kBytes = WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
 
+// INTERNAL is gRPC's word for a request that its server cannot parse.
 absl::Status Malformed(absl::string_view what) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("The request is not a PredictRequest: ", what, " is malformed"));
+  return absl::InternalError(absl::StrCat("The request is not a PredictRequest: ", what, " is malformed"));
 }
 
 // Reads a length and makes it the limit of what follows.
@@ -185,8 +185,9 @@ class TensorReader {
           break;
         }
         case Tag(TensorProto::kTensorShapeFieldNumber, kBytes):
-          // Two shapes merge; nobody sends that.
-          if (!dims_.sizes.empty() || !ReadDims(input_, &dims_)) return Malformed("a tensor's shape");
+          // In protobuf two shapes would merge; nobody sends that.
+          if (!dims_.sizes.empty()) return absl::InvalidArgumentError("A tensor has two shapes");
+          if (!ReadDims(input_, &dims_)) return Malformed("a tensor's shape");
           break;
         case Tag(TensorProto::kVersionNumberFieldNumber, kVarint): {
           std::uint64_t value;

@@ -28,8 +28,8 @@ struct PredictCall {
   std::vector<std::string> output_filter;
 };
 
-// InvalidArgument when the bytes are not that message or a tensor in it is impossible. Every tensor owns its
-// memory.
+// Internal when the bytes are not that message, InvalidArgument when a tensor in it is impossible. Every
+// tensor owns its memory.
 absl::Status ParsePredictRequest(const std::vector<Slice>& bytes, PredictCall* call);
 
 // A tensorflow.serving.PredictResponse to be: first Measure(), then Write() into that many bytes. Refers to

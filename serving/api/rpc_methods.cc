@@ -48,7 +48,8 @@ bool Parse(const std::vector<Slice>& bytes, Message* message) {
 template <typename Message>
 absl::Status ParseOrError(const std::vector<Slice>& bytes, Message* message) {
   if (Parse(bytes, message)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
+  // gRPC's word for a request that its server cannot parse.
+  return absl::InternalError(
       absl::StrCat("The request is not a ", absl::string_view(message->GetDescriptor()->name())));
 }
 

@@ -186,7 +186,7 @@ TEST_F(RpcMethodsTest, PredictSaysWhatIsWrong) {
   expect(request, 3, "Input a is expected to be float but double is provided");
   request = PredictRequest();
   request.mutable_model_spec()->set_signature_name("nope");
-  expect(request, 3, "{classify,regress,serving_default}");
+  expect(request, 9, "{classify,regress,serving_default}");
   request = PredictRequest();
   request.mutable_model_spec()->set_name("nope");
   expect(request, 5, "Servable not found");
@@ -196,7 +196,10 @@ TEST_F(RpcMethodsTest, PredictSaysWhatIsWrong) {
 
   FakeCall garbage("\xff\xff\xff");
   Call(path, &garbage);
-  EXPECT_EQ(garbage.status.code, 3);
+  EXPECT_EQ(garbage.status.code, 13);
+  FakeCall other_garbage("\xff\xff\xff");
+  Call(std::string(kPrediction) + "Classify", &other_garbage);
+  EXPECT_EQ(other_garbage.status.code, 13);
 }
 
 TEST_F(RpcMethodsTest, PredictRefusesOtherMethodNamesOnRequest) {
@@ -207,6 +210,7 @@ TEST_F(RpcMethodsTest, PredictRefusesOtherMethodNamesOnRequest) {
   request.mutable_model_spec()->set_name("m");
   request.mutable_model_spec()->set_signature_name("odd");
   Call<ts::PredictResponse>(std::string(kPrediction) + "Predict", request);
+  EXPECT_EQ(last_.code, 13);
   EXPECT_THAT(last_.message, HasSubstr("tensorflow/serving/other"));
 }
 
@@ -285,6 +289,82 @@ TEST_F(RpcMethodsTest, ClassifyRegressAndMultiInference) {
   multi.mutable_tasks(1)->mutable_model_spec()->set_name("other");
   Call<ts::MultiInferenceResponse>(std::string(kPrediction) + "MultiInference", multi);
   EXPECT_EQ(last_.code, 3);
+}
+
+TEST_F(RpcMethodsTest, SaysWhichSignaturesAreNotForExamples) {
+  const auto add = [&](const char* name, std::vector<SignatureTensor> inputs,
+                       std::vector<SignatureTensor> outputs) {
+    Signature signature = Empty(name, "");
+    signature.inputs = std::move(inputs);
+    signature.outputs = std::move(outputs);
+    servable_->Add(signature);
+  };
+  const SignatureTensor examples = Spec("inputs", tensorflow::DT_STRING);
+  const SignatureTensor scores = Spec("scores", tensorflow::DT_FLOAT);
+  const SignatureTensor other = Spec("other", tensorflow::DT_FLOAT);
+  const SignatureTensor third = Spec("z", tensorflow::DT_FLOAT);
+  add("two_inputs", {examples, other}, {scores});
+  add("three_outputs", {examples}, {other, scores, third});
+  add("other_input", {Spec("examples", tensorflow::DT_STRING)}, {scores});
+  add("float_input", {Spec("inputs", tensorflow::DT_FLOAT)}, {scores});
+  add("other_output", {examples}, {other});
+  add("one_more_output", {examples}, {other, scores});
+  struct Case {
+    const char* signature;
+    bool classify;
+    bool regress;
+  };
+  for (const Case& test : {Case{"two_inputs", false, false}, Case{"three_outputs", false, false},
+                           Case{"other_input", false, false}, Case{"float_input", false, false},
+                           Case{"other_output", false, false}, Case{"one_more_output", true, false},
+                           Case{"regress", false, true}, Case{"classify", true, false}}) {
+    SCOPED_TRACE(test.signature);
+    auto classified = Call<ts::ClassificationResponse>(
+        std::string(kPrediction) + "Classify", ExampleRequest<ts::ClassificationRequest>(test.signature));
+    EXPECT_EQ(last_.code, test.classify ? 0 : 3) << last_.message;
+    Call<ts::RegressionResponse>(std::string(kPrediction) + "Regress",
+                                 ExampleRequest<ts::RegressionRequest>(test.signature));
+    EXPECT_EQ(last_.code, test.regress ? 0 : 3) << last_.message;
+    ts::MultiInferenceRequest multi;
+    multi.mutable_input()->mutable_example_list()->add_examples();
+    multi.add_tasks()->mutable_model_spec()->set_name("m");
+    multi.mutable_tasks(0)->mutable_model_spec()->set_signature_name(test.signature);
+    multi.mutable_tasks(0)->set_method_name("tensorflow/serving/regress");
+    Call<ts::MultiInferenceResponse>(std::string(kPrediction) + "MultiInference", multi);
+    EXPECT_EQ(last_.code, test.regress ? 0 : 3) << last_.message;
+  }
+  // What is wrong with the signature is told before what is wrong with the examples.
+  auto empty = ExampleRequest<ts::ClassificationRequest>("other_input");
+  empty.clear_input();
+  Call<ts::ClassificationResponse>(std::string(kPrediction) + "Classify", empty);
+  EXPECT_THAT(last_.message, HasSubstr("\"examples\""));
+}
+
+TEST_F(RpcMethodsTest, TheFirstTaskChoosesTheVersion) {
+  ts::MultiInferenceRequest multi;
+  multi.mutable_input()->mutable_example_list()->add_examples();
+  for (const char* signature : {"regress", "classify"}) {
+    auto* task = multi.add_tasks();
+    task->mutable_model_spec()->set_name("m");
+    task->mutable_model_spec()->set_signature_name(signature);
+    task->set_method_name(std::string("tensorflow/serving/") + signature);
+  }
+  const auto code = [&] {
+    Call<ts::MultiInferenceResponse>(std::string(kPrediction) + "MultiInference", multi);
+    return last_.code;
+  };
+  multi.mutable_tasks(0)->mutable_model_spec()->mutable_version()->set_value(5);
+  EXPECT_EQ(code(), 0) << last_.message;
+  multi.mutable_tasks(1)->mutable_model_spec()->mutable_version()->set_value(5);
+  EXPECT_EQ(code(), 0) << last_.message;
+  multi.mutable_tasks(1)->mutable_model_spec()->mutable_version()->set_value(4);
+  EXPECT_EQ(code(), 3);
+  multi.mutable_tasks(1)->mutable_model_spec()->set_version_label("stable");
+  EXPECT_EQ(code(), 3);
+  multi.mutable_tasks(0)->mutable_model_spec()->set_version_label("stable");
+  EXPECT_EQ(code(), 0) << last_.message;
+  multi.clear_tasks();
+  EXPECT_NE(code(), 0);
 }
 
 TEST_F(RpcMethodsTest, OutputsOfWrongShapeAreRefused) {

@@ -44,11 +44,12 @@ absl::StatusOr<const Signature*> FindSignature(const Servable& servable, absl::s
 absl::StatusOr<const Signature*> FindPredictSignature(const Servable& servable, absl::string_view name,
                                                       bool check_method_name) {
   absl::StatusOr<const Signature*> signature = FindSignature(servable, name);
-  if (!signature.ok() || !check_method_name) return signature;
+  if (!signature.ok()) return absl::FailedPreconditionError(signature.status().message());
+  if (!check_method_name) return signature;
   const std::string& method = (*signature)->method_name;
   if (method != "tensorflow/serving/predict" && method != "tensorflow/serving/classify" &&
       method != "tensorflow/serving/regress") {
-    return absl::InvalidArgumentError(
+    return absl::InternalError(
         absl::StrCat("Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
                      "tensorflow/serving/classify, "
                      "tensorflow/serving/regress}. Was: ",

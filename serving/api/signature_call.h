@@ -20,8 +20,8 @@ using NamedTensor = std::pair<std::string, tensorflow::Tensor>;
 // The signature of that name; "" is "serving_default". InvalidArgument names the signatures there are.
 absl::StatusOr<const Signature*> FindSignature(const Servable& servable, absl::string_view name);
 
-// The same, and when `check_method_name` the signature must be one that Predict may run: its method_name that
-// of predict, classify or regress.
+// The same for Predict, with TensorFlow Serving's codes: FailedPrecondition when there is none of that name;
+// with `check_method_name` Internal when its method_name is not that of predict, classify or regress.
 absl::StatusOr<const Signature*> FindPredictSignature(const Servable& servable, absl::string_view name,
                                                       bool check_method_name);
 
