@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "cc/base/status_macros.h"
 #include "serving/core/log.h"
@@ -100,6 +101,7 @@ absl::Status ConfigSource::Apply(const ModelServerConfig& config, bool first) {
   for (const std::string& name : models_) {
     if (std::find(names.begin(), names.end(), name) == names.end()) manager_->SetLabels(name, {});
   }
+  const std::vector<std::string> models_before = std::move(models_);
   models_ = names;
   folders_.Watch(std::move(watched), !options_.never_look);
   if (first) return absl::OkStatus();
@@ -123,7 +125,30 @@ absl::Status ConfigSource::Apply(const ModelServerConfig& config, bool first) {
                                                         ", which is not currently available for inference"));
     }
   }
-  return absl::OkStatus();
+  std::vector<std::string> added;
+  for (const std::string& name : names) {
+    if (std::find(models_before.begin(), models_before.end(), name) == models_before.end())
+      added.push_back(name);
+  }
+  return options_.never_look ? absl::OkStatus() : CheckAvailable(added);
+}
+
+absl::Status ConfigSource::CheckAvailable(const std::vector<std::string>& models) const {
+  std::vector<std::string> missing;
+  for (const std::string& name : models) {
+    const ModelSpec spec{name, std::nullopt, ""};
+    if (manager_->Find(spec).ok()) continue;
+    std::string reason = "no version was found";
+    if (const auto states = manager_->States(spec); states.ok() && !states->empty()) {
+      const ServableState& latest = states->front();
+      reason = absl::StrCat("version ", latest.id.version, ": ", latest.status.message());
+    }
+    missing.push_back(absl::StrCat(name, " (", reason, ")"));
+  }
+  if (missing.empty()) return absl::OkStatus();
+  return absl::UnknownError(
+      absl::StrCat("The new model config is in effect, but some models did not become available: ",
+                   absl::StrJoin(missing, ", ")));
 }
 
 }  // namespace tfipu::serving

@@ -49,7 +49,8 @@ class ConfigSource {
   // An invalid config changes nothing (InvalidArgument). A label is moved only to a version that is
   // available, a new label likewise unless labels_for_unavailable_versions: FailedPrecondition otherwise, and
   // the labels of all models stay as they were, while the models themselves follow the config.
-  // DeadlineExceeded when loading takes longer than reload_timeout; it goes on.
+  // DeadlineExceeded when loading takes longer than reload_timeout; it goes on. Unknown when the config is in
+  // effect but a model that it adds has no version that is available, with the reasons.
   absl::Status Reload(const tensorflow::serving::ModelServerConfig& config);
 
   // Reads `path` now and starts; then, when `interval` is positive, looks at the file that often and reloads
@@ -59,6 +60,7 @@ class ConfigSource {
  private:
   absl::Status Apply(const tensorflow::serving::ModelServerConfig& config, bool first)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckAvailable(const std::vector<std::string>& models) const;
   void PollFile(const std::string& path);
 
   const ConfigSourceOptions options_;

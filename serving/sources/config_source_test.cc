@@ -100,6 +100,22 @@ TEST_F(ConfigSourceTest, AnInvalidConfigChangesNothing) {
   EXPECT_EQ(Found({"a", std::nullopt, ""}), 1);
 }
 
+TEST_F(ConfigSourceTest, AReloadSaysWhichNewModelsAreNotServed) {
+  AddVersion("a", 1);
+  AddVersion("broken", 1, /*broken=*/true);
+  ConfigSource source({}, &manager_);
+  ASSERT_TRUE(source.Start(Config(Text("a"))).ok());
+  const absl::Status status = source.Reload(Config(Text("a") + Text("broken") + Text("empty")));
+  EXPECT_TRUE(absl::IsUnknown(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("broken (version 1: broken), empty (no version was found)"));
+  EXPECT_EQ(Found({"a", std::nullopt, ""}), 1);
+  // The config is in effect: only what is new is asked of the next one.
+  AddVersion("b", 1);
+  EXPECT_TRUE(source.Reload(Config(Text("a") + Text("broken") + Text("b"))).ok());
+  EXPECT_EQ(Found({"b", std::nullopt, ""}), 1);
+}
+
 TEST_F(ConfigSourceTest, LabelsOfTheFirstConfigMayNameVersionsThatComeLater) {
   ConfigSourceOptions options;
   options.poll_interval = absl::Milliseconds(1);
