@@ -4,7 +4,8 @@ The records in `conformance/` are one JSON object a line. Of a REST record `meth
 and `request_body` make the request, `status` and `body` (or `body_b64`) the answer; of a gRPC record `method`
 and `request_b64`, and `code` and `response_b64`. `also` lists other statuses or codes that are right because
 they are better. With `"compare": "status"` only the status counts. Of errors the status and that there is a
-text are compared, not the wording.
+text are compared, not the wording. A record with `source` was not recorded: the source file that it names
+says what TensorFlow Serving answers.
 """
 
 from __future__ import annotations
