@@ -189,8 +189,10 @@ def test_warmup_requests_are_replayed_before_a_version_is_served(tmp_path: Path,
     base = f"--model_base_path={tmp_path / 'm'}"
     with ModelServer(base, monitoring, "--enable_model_warmup=false") as server:
         without = count(server, runs)
+    latency = f':tensorflow:serving:model_warmup_latency_count{{model_path="{version}",status="OK"}}'
     with ModelServer(base, monitoring) as server:
         assert count(server, runs) == without + 3
+        assert count(server, latency) == 1
     with ModelServer(base, monitoring, "--num_request_iterations_for_warmup=4") as server:
         assert count(server, runs) == without + 12
 
@@ -258,7 +260,7 @@ def test_prometheus_page_counts_requests(models: Path, monitoring: str) -> None:
         assert ':tensorflow:serving:request_count{model_name="a",status="INVALID_ARGUMENT"} 1\n' in text
         assert "stranger" not in text
         assert (
-            ':tensorflow:serving:request_latency_count{model_name="a",API="predict",entrypoint="REST"} 4\n'
+            ':tensorflow:serving:request_latency_count{model_name="a",API="predict",entrypoint="REST"} 3\n'
             in text
         )
     with ModelServer(f"--model_base_path={models / 'a'}", "--model_name=a") as server:

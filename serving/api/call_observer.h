@@ -22,6 +22,7 @@ struct CallRecord {
   absl::Duration latency;                // from the request's arrival to its reply being ready
   absl::Duration runtime;                // of that, inside the servable
   const Signature* signature = nullptr;  // null when there are several, or none was found
+  int examples = 0;                      // that a successful Classify, Regress or MultiInference was given
 };
 
 // Thread-safe; called on every call's path.

@@ -16,6 +16,8 @@ const google::protobuf::RepeatedPtrField<tensorflow::Example>& ExamplesOf(const 
 
 }  // namespace
 
+int ExampleCount(const Input& input) { return ExamplesOf(input).size(); }
+
 absl::StatusOr<tensorflow::Tensor> ExamplesTensor(const Input& input) {
   const auto& examples = ExamplesOf(input);
   if (examples.empty()) return absl::InvalidArgumentError("Input is empty.");

@@ -12,6 +12,9 @@ namespace tfipu::serving {
 // one, added to each (the example's own win). InvalidArgument "Input is empty." when there is no example.
 absl::StatusOr<tensorflow::Tensor> ExamplesTensor(const tensorflow::serving::Input& input);
 
+// How many examples that are.
+int ExampleCount(const tensorflow::serving::Input& input);
+
 }  // namespace tfipu::serving
 
 #endif  // SERVING_API_EXAMPLE_INPUT_H_

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "google/protobuf/arena.h"
 #include "serving/api/call_priority.h"
+#include "serving/api/example_input.h"
 #include "serving/api/model_info.h"
 #include "serving/api/model_spec.h"
 #include "serving/api/predict_wire.h"
@@ -127,6 +128,7 @@ class InferenceCall {
   void EndRun() {
     if (services_.observer != nullptr) run_ns_ = absl::GetCurrentTimeNanos() - run_started_ns_;
   }
+  void CountExamples(int examples) { examples_ = examples; }
 
   // Ends the call; nothing of it may be touched after.
   void Finish(const absl::Status& status, const std::string& model = "") {
@@ -140,6 +142,7 @@ class InferenceCall {
       record.status = status;
       record.latency = absl::Nanoseconds(absl::GetCurrentTimeNanos() - started_ns_);
       record.runtime = absl::Nanoseconds(run_ns_);
+      record.examples = examples_;
       services_.observer->Finished(record);
       if (log_ != nullptr && status.ok()) services_.observer->Log(servable_->id(), std::move(log_));
     }
@@ -157,6 +160,7 @@ class InferenceCall {
   std::int64_t started_ns_;
   std::int64_t run_started_ns_ = 0;
   std::int64_t run_ns_ = 0;
+  int examples_ = 0;
 };
 
 // Predict, between the parsing of the request and the end of the call.
@@ -240,6 +244,7 @@ struct MessageJob {
         function(frame.servable(), *request, frame.services().inference, frame.context(), response);
     frame.EndRun();
     if (!status.ok()) return status;
+    frame.CountExamples(ExampleCount(request->input()));
     if (frame.log() != nullptr) log_slot(frame.log(), *request, *response);
     return Reply(frame.call(), *response);
   }

@@ -16,23 +16,20 @@ using tsl::monitoring::MetricKind;
 using tsl::monitoring::Point;
 using tsl::monitoring::ValueType;
 
-std::string MetricName(absl::string_view path) {
-  std::string name(path);
-  for (char& c : name) {
-    if (c == '/') {
-      c = ':';
-    } else if (!absl::ascii_isalnum(c) && c != ':') {
-      c = '_';
-    }
-  }
-  return name;
+// `name` with `other` in place of what Prometheus does not allow.
+std::string Allowed(absl::string_view name, char other) {
+  std::string allowed = !name.empty() && absl::ascii_isdigit(name.front()) ? "_" : "";
+  for (const char c : name) allowed.push_back(absl::ascii_isalnum(c) || c == '_' ? c : other);
+  return allowed;
 }
+
+std::string MetricName(absl::string_view path) { return Allowed(path, ':'); }
 
 // Without the closing brace, so that a histogram can add its own.
 std::string Labels(const Point& point) {
   std::string labels = "{";
   for (const Point::Label& label : point.labels) {
-    absl::StrAppend(&labels, labels.size() > 1 ? "," : "", label.name, "=\"",
+    absl::StrAppend(&labels, labels.size() > 1 ? "," : "", Allowed(label.name, '_'), "=\"",
                     absl::StrReplaceAll(label.value, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}), "\"");
   }
   return labels;

@@ -32,9 +32,9 @@ Point* AddMetric(CollectedMetrics& metrics, const std::string& name, MetricKind 
 TEST(PrometheusTest, WritesCountersGaugesAndHistograms) {
   CollectedMetrics metrics;
   Point* const counter = AddMetric(metrics, "/a/count", MetricKind::kCumulative, ValueType::kInt64);
-  counter->labels = {{"model", "a \"b\"\\c\nd"}, {"status", "OK"}};
+  counter->labels = {{"model", "a \"b\"\\c\nd"}, {"my-status+1", "OK"}};
   counter->int64_value = 7;
-  AddMetric(metrics, "/b-c/on", MetricKind::kGauge, ValueType::kBool)->bool_value = true;
+  AddMetric(metrics, "/b-c_d/on", MetricKind::kGauge, ValueType::kBool)->bool_value = true;
   Point* const histogram = AddMetric(metrics, "/d", MetricKind::kCumulative, ValueType::kHistogram);
   histogram->labels = {{"model", "m"}};
   for (const double limit : {10.0, 32.4, DBL_MAX}) histogram->histogram_value.add_bucket_limit(limit);
@@ -43,9 +43,9 @@ TEST(PrometheusTest, WritesCountersGaugesAndHistograms) {
   AddMetric(metrics, "/text", MetricKind::kGauge, ValueType::kString);
   EXPECT_EQ(PrometheusTextOf(metrics),
             "# TYPE :a:count counter\n"
-            ":a:count{model=\"a \\\"b\\\"\\\\c\\nd\",status=\"OK\"} 7\n"
-            "# TYPE :b_c:on gauge\n"
-            ":b_c:on{} 1\n"
+            ":a:count{model=\"a \\\"b\\\"\\\\c\\nd\",my_status_1=\"OK\"} 7\n"
+            "# TYPE :b:c_d:on gauge\n"
+            ":b:c_d:on{} 1\n"
             "# TYPE :d histogram\n"
             ":d_bucket{model=\"m\",le=\"10\"} 1\n"
             ":d_bucket{model=\"m\",le=\"32.4\"} 1\n"

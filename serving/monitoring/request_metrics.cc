@@ -13,7 +13,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/synchronization/mutex.h"
 #include "xla/tsl/lib/monitoring/collection_registry.h"
+#include "xla/tsl/lib/monitoring/counter.h"
 #include "xla/tsl/lib/monitoring/metric_def.h"
+#include "xla/tsl/lib/monitoring/sampler.h"
 
 namespace tfipu::serving {
 namespace {
@@ -70,6 +72,9 @@ struct Distribution {
 };
 
 struct ModelMetrics {
+  explicit ModelMetrics(std::string model) : name(std::move(model)) {}
+
+  const std::string name;
   std::array<std::atomic<std::int64_t>, kCodes> requests{};
   std::array<std::array<Distribution, kEntrypoints.size()>, kApis.size()> latency;
   std::array<Distribution, kApis.size()> runtime;
@@ -92,7 +97,12 @@ class RequestMetrics::Impl {
                  "Time from a request's arrival to its answer in microseconds.", "model_name", "API",
                  "entrypoint"),
         runtime_("/tensorflow/serving/runtime_latency",
-                 "Time that a request spent in the model in microseconds.", "model_name", "API", "runtime") {
+                 "Time that a request spent in the model in microseconds.", "model_name", "API", "runtime"),
+        examples_(tsl::monitoring::Sampler<1>::New(
+            {"/tensorflow/serving/request_example_counts", "Examples in a request.", "model"},
+            tsl::monitoring::Buckets::Exponential(1, 2, 15))),
+        examples_total_(tsl::monitoring::Counter<1>::New("/tensorflow/serving/request_example_count_total",
+                                                         "Examples in all requests.", "model")) {
     AddModel("");
     CollectionRegistry* const registry = CollectionRegistry::Default();
     handles_[0] = registry->Register(&requests_, [this](MetricCollectorGetter getter) {
@@ -139,8 +149,13 @@ class RequestMetrics::Impl {
   void AddModel(absl::string_view name) {
     absl::MutexLock lock(&mutex_);
     auto& model = models_[std::string(name)];
-    if (model == nullptr) model = std::make_shared<ModelMetrics>();
+    if (model == nullptr) model = std::make_shared<ModelMetrics>(std::string(name));
     generation_.fetch_add(1, std::memory_order_release);
+  }
+
+  void CountExamples(const ModelMetrics& model, int examples) {
+    examples_->GetCell(model.name)->Add(examples);
+    examples_total_->GetCell(model.name)->IncrementBy(examples);
   }
 
   ModelMetrics& Find(absl::string_view name) {
@@ -166,6 +181,8 @@ class RequestMetrics::Impl {
  private:
   MetricDef<MetricKind::kCumulative, std::int64_t, 2> requests_;
   MetricDef<MetricKind::kCumulative, tensorflow::HistogramProto, 3> latency_, runtime_;
+  const std::unique_ptr<tsl::monitoring::Sampler<1>> examples_;
+  const std::unique_ptr<tsl::monitoring::Counter<1>> examples_total_;
   absl::Mutex mutex_;
   std::map<std::string, std::shared_ptr<ModelMetrics>> models_ ABSL_GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> generation_{0};
@@ -182,8 +199,9 @@ void RequestMetrics::Finished(const CallRecord& call) {
   const std::size_t api = IndexOf(kApis, call.api);
   const int code = std::min(static_cast<int>(call.status.code()), kCodes - 1);
   model.requests[code].fetch_add(1, std::memory_order_relaxed);
-  model.latency[api][IndexOf(kEntrypoints, call.entrypoint)].Add(call.latency);
+  if (call.status.ok()) model.latency[api][IndexOf(kEntrypoints, call.entrypoint)].Add(call.latency);
   if (call.runtime > absl::ZeroDuration()) model.runtime[api].Add(call.runtime);
+  if (call.examples > 0) impl_->CountExamples(model, call.examples);
 }
 
 }  // namespace tfipu::serving

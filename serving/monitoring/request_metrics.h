@@ -11,8 +11,10 @@ namespace tfipu::serving {
 
 // Feeds TensorFlow's metrics registry with what dashboards for TensorFlow Serving read:
 //   :tensorflow:serving:request_count{model_name, status}
-//   :tensorflow:serving:request_latency{model_name, API, entrypoint}   microseconds
+//   :tensorflow:serving:request_latency{model_name, API, entrypoint}   microseconds, of calls that succeeded
 //   :tensorflow:serving:runtime_latency{model_name, API, runtime}      microseconds
+//   :tensorflow:serving:request_example_counts{model}                  of calls that succeeded
+//   :tensorflow:serving:request_example_count_total{model}
 // `API` is "Predict", "Classify", "Regress" or "MultiInference", but of REST's requests, as TensorFlow
 // Serving has it, "predict", "classify", "regress" in request_latency. `entrypoint` is "GRPC" or "REST",
 // `runtime` "TF1".
@@ -20,8 +22,8 @@ namespace tfipu::serving {
 // A call counts for the model that it names if that is known, else for "": clients must not be able to fill
 // memory.
 //
-// Thread-safe. Finished() takes a look-up in a table of the calling thread and a few atomic additions. One in
-// a process.
+// Thread-safe. Finished() takes a look-up in a table of the calling thread and a few atomic additions, and two
+// locks when there are examples. One in a process.
 class RequestMetrics {
  public:
   RequestMetrics();

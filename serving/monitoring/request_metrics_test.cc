@@ -28,9 +28,11 @@ TEST(RequestMetricsTest, CountsAndTimesByModel) {
   for (std::thread& thread : threads) thread.join();
   metrics.Finished({"m", "Classify", "REST", absl::InvalidArgumentError("bad"), absl::Microseconds(30), {}});
   metrics.Finished(
+      {"m", "Classify", "REST", absl::OkStatus(), absl::Microseconds(30), {}, nullptr, /*examples=*/3});
+  metrics.Finished(
       {"someone's invention", "Predict", "REST", absl::NotFoundError("no"), absl::Microseconds(1), {}});
   const std::string page = PrometheusText();
-  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"OK\"} 400\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"OK\"} 401\n"));
   EXPECT_THAT(
       page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"INVALID_ARGUMENT\"} 1\n"));
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"\",status=\"NOT_FOUND\"} 1\n"));
@@ -45,6 +47,9 @@ TEST(RequestMetricsTest, CountsAndTimesByModel) {
                               "entrypoint=\"REST\"} 1\n"));
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:runtime_latency_count{model_name=\"m\",API=\"Predict\","
                               "runtime=\"TF1\"} 400\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_example_counts_bucket{model=\"m\",le=\"2\"} 0\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_example_counts_bucket{model=\"m\",le=\"4\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_example_count_total{model=\"m\"} 3\n"));
 }
 
 }  // namespace

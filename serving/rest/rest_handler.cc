@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "serving/api/call_priority.h"
+#include "serving/api/example_input.h"
 #include "serving/api/model_spec.h"
 #include "serving/api/signature_call.h"
 #include "serving/rest/example_json.h"
@@ -85,6 +86,7 @@ class RestHandler::Impl {
     CallContext context;
     std::int64_t started_ns = 0;
     std::int64_t run_ns = 0;
+    int example_count = 0;
     std::unique_ptr<PredictionLog> log;
     const Signature* signature = nullptr;
     // Predict
@@ -300,6 +302,7 @@ absl::Status RestHandler::Impl::RunExamples(Call* call, Function function, Reque
                                             Response* response) {
   FillModelSpec(call->servable->id(), call->signature_name, request->mutable_model_spec());
   *request->mutable_input() = std::move(call->examples);
+  call->example_count = ExampleCount(request->input());
   const std::int64_t run_started_ns = absl::GetCurrentTimeNanos();
   absl::Status status = function(*call->servable, *request, options_.inference, call->context, response);
   call->run_ns = absl::GetCurrentTimeNanos() - run_started_ns;
@@ -333,6 +336,7 @@ void RestHandler::Impl::Finish(Call* call, const absl::Status& status, std::stri
     record.status = status;
     record.latency = absl::Nanoseconds(absl::GetCurrentTimeNanos() - call->started_ns);
     record.runtime = absl::Nanoseconds(call->run_ns);
+    record.examples = status.ok() ? call->example_count : 0;
     options_.observer->Finished(record);
     if (call->log != nullptr && status.ok())
       options_.observer->Log(call->servable->id(), std::move(call->log));

@@ -19,7 +19,7 @@ inline constexpr int kMaxWarmupRecords = 1000;
 
 // Replays `<path>/assets.extra/tf_serving_warmup_requests`, TFRecords of PredictionLog, each `iterations`
 // times; nothing when there is no such file. A record that cannot be read or replayed is an error that names
-// its number.
+// its number. How long it took is counted in the metric model_warmup_latency{model_path, status}.
 absl::Status WarmUp(const Servable& servable, const std::string& path, int iterations, const Replay& replay);
 
 }  // namespace tfipu::serving
