@@ -35,7 +35,7 @@ const std::vector<Group>& Groups() {
          "TCP port of the REST API. 0: off. -1: a free one that the system chooses. Must differ from "
          "--port."},
         {"bind_address", &Flags::bind_address,
-         "Numeric address on which both listen; \"::\" is IPv6 and IPv4."},
+         "Numeric address on which both listen. Empty: all of the machine's, IPv4 and IPv6."},
         {"port_file", &Flags::port_file,
          "File to which {\"grpc\": 8500, \"rest\": 8501} is written once both listen; 0 is off."},
         {"listen_while_loading", &Flags::listen_while_loading,

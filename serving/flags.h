@@ -70,7 +70,7 @@ struct Flags {
   std::string monitoring_config_file;
 
   // Ours
-  std::string bind_address = "0.0.0.0";
+  std::string bind_address;
   std::string port_file;
   bool listen_while_loading = false;
   std::string version_transition = "availability";

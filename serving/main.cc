@@ -51,10 +51,10 @@ int main(int argc, char** argv) {
   const sigset_t signals = BlockSignals();
   auto server = tfipu::serving::Server::Start(flags);
   if (!server.ok()) {
-    LogError(server.status().message());
+    LogError("Failed to start server. Error: ", server.status().message());
     _exit(1);
   }
-  LogInfo("Serving; SIGTERM or SIGINT ends it.");
+  LogInfo("Entering the event loop ... SIGTERM or SIGINT ends it.");
   int received = 0;
   sigwait(&signals, &received);
   LogInfo("Signal ", received, ": finishing running requests.");

@@ -1,5 +1,9 @@
 #include "serving/server.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -48,6 +52,18 @@ constexpr char kPrometheusPath[] = "/monitoring/prometheus/metrics";
 constexpr int kMaxAutomaticReplicas = 8;
 // The flags' word for a port that the system chooses.
 constexpr int kAnyPort = -1;
+
+// Where to listen: "::" takes IPv4 as well, but is not to be had on machines without IPv6.
+std::string ListenAddress(const Flags& flags) {
+  if (!flags.bind_address.empty()) return flags.bind_address;
+  const int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return "0.0.0.0";
+  sockaddr_in6 any{};
+  any.sin6_family = AF_INET6;
+  const bool has_ipv6 = bind(fd, reinterpret_cast<sockaddr*>(&any), sizeof(any)) == 0;
+  close(fd);
+  return has_ipv6 ? "::" : "0.0.0.0";
+}
 
 // Runs a recorded request as the APIs would.
 absl::Status ReplayLog(const Servable& servable, const tensorflow::serving::PredictionLog& log,
@@ -329,7 +345,7 @@ class Server::Impl {
     rest_pool_ = std::make_unique<CallPool>(flags_.rest_api_num_threads, MaxQueued());
     rest_handler_ = std::make_unique<RestHandler>(manager_.get(), rest_pool_.get(), std::move(options));
     HttpServerOptions http;
-    http.address = flags_.bind_address;
+    http.address = ListenAddress(flags_);
     http.port = flags_.rest_api_port == kAnyPort ? 0 : flags_.rest_api_port;
     http.threads = flags_.rest_api_num_io_threads;
     http.spin = std::chrono::microseconds(flags_.io_spin_us);
@@ -344,14 +360,16 @@ class Server::Impl {
     http_ = std::make_unique<HttpServer>(http,
                                          [this](HttpExchange* exchange) { rest_handler_->Handle(exchange); });
     TFIPU_RETURN_IF_ERROR(http_->Start());
-    LogInfo("Exporting HTTP/REST API at:", flags_.bind_address, ":", http_->port(), " ...");
+    // Scripts wait for TensorFlow Serving's words.
+    LogInfo("Exporting HTTP/REST API at:", flags_.bind_address.empty() ? "localhost" : flags_.bind_address,
+            ":", http_->port(), " ...");
     return absl::OkStatus();
   }
 
   absl::Status StartGrpc() {
     if (flags_.port == 0 && flags_.grpc_socket_path.empty()) return absl::OkStatus();
     GrpcServerOptions options;
-    options.host = flags_.bind_address;
+    options.host = ListenAddress(flags_);
     if (flags_.port != 0) options.port = flags_.port == kAnyPort ? 0 : flags_.port;
     options.unix_socket_path = flags_.grpc_socket_path;
     if (!flags_.ssl_config_file.empty()) {
@@ -387,7 +405,8 @@ class Server::Impl {
     }
     health_->Start([this](const std::string& service, bool healthy) { grpc_->SetHealth(service, healthy); });
     if (flags_.port != 0) {
-      LogInfo("Running gRPC ModelServer at ", flags_.bind_address, ":", grpc_->port(), " ...");
+      LogInfo("Running gRPC ModelServer at ", flags_.bind_address.empty() ? "0.0.0.0" : flags_.bind_address,
+              ":", grpc_->port(), " ...");
     }
     if (!flags_.grpc_socket_path.empty()) {
       LogInfo("Running gRPC ModelServer at UNIX socket ", flags_.grpc_socket_path, " ...");

@@ -26,6 +26,15 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([server_binary(), *flags], capture_output=True, text=True, timeout=120)
 
 
+def has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            return True
+    except OSError:
+        return False
+
+
 def health(server: ModelServer, service: str = "") -> bytes | grpc.StatusCode:
     message = b"" if not service else b"\x0a" + bytes([len(service)]) + service.encode()
     with channel(server) as connection:
@@ -82,7 +91,7 @@ def test_a_port_in_use_ends_with_its_reason(adder: Path) -> None:
         for flags in ([f"--port={port}"], ["--port=0", f"--rest_api_port={port}"]):
             ended = run(f"--model_base_path={adder}", *flags)
             assert ended.returncode == 1
-            assert str(port) in ended.stderr
+            assert re.search(f"Failed to start server. Error: .*{port}", ended.stderr)
 
 
 def test_ports_chosen_by_the_system_are_written_to_a_file(adder: Path, tmp_path: Path) -> None:
@@ -113,14 +122,14 @@ def test_ports_chosen_by_the_system_are_written_to_a_file(adder: Path, tmp_path:
         log = process.communicate(timeout=60)[1]
     assert process.returncode == 0
     assert f"Running gRPC ModelServer at 0.0.0.0:{chosen['grpc']} ..." in log
-    assert f"Exporting HTTP/REST API at:0.0.0.0:{chosen['rest']} ..." in log
+    assert f"Exporting HTTP/REST API at:localhost:{chosen['rest']} ..." in log
     # One line for each event, and none of TensorFlow's.
     events = [re.sub(r"^\S+ \S+: ", "", line) for line in log.splitlines()]
     assert [event.split()[:2] for event in events] == [
         ["I", "Successfully"],
         ["I", "Exporting"],
         ["I", "Running"],
-        ["I", "Serving;"],
+        ["I", "Entering"],
         ["I", "Signal"],
         ["I", "Unloaded"],
         ["I", "Ended."],
@@ -230,6 +239,20 @@ def test_serves_while_looking_for_requests_without_sleep(adder: Path) -> None:
             assert list(stub.Predict(call, timeout=60).outputs["y"].float_val) == [3.5]
 
 
+@pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no IPv6")
+def test_listens_on_ipv6_and_ipv4(adder: Path) -> None:
+    with ModelServer(f"--model_base_path={adder}") as server:
+        for host in ("[::1]", "127.0.0.1"):
+            answer = predict(f"http://{host}:{server.rest_port}", "default", [1.0])
+            assert answer == (200, {"predictions": [3.0]})
+            with grpc.insecure_channel(f"{host}:{server.grpc_port}") as connection:
+                grpc.channel_ready_future(connection).result(30)
+    with ModelServer(f"--model_base_path={adder}", "--bind_address=127.0.0.1") as server:
+        assert predict(server.rest, "default", [1.0])[0] == 200
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("::1", server.rest_port))
+
+
 def test_listens_while_loading_when_told_to(tmp_path: Path) -> None:
     write_adder(tmp_path / "model", 1, 1.0)
     with ModelServer(
@@ -237,4 +260,4 @@ def test_listens_while_loading_when_told_to(tmp_path: Path) -> None:
     ) as server:
         wait_until(lambda: states(server.rest, "m").get(1) == ("AVAILABLE", ""), "the model")
         log = server.log()
-    assert log.index("Exporting HTTP/REST API") < log.index("Serving;")
+    assert log.index("Exporting HTTP/REST API") < log.index("Entering the event loop")
