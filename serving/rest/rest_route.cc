@@ -19,23 +19,21 @@ int HexDigit(char c) {
   return -1;
 }
 
-// With what each %XX stands for in its place. Escapes that are none stay as they are.
-std::string Decode(absl::string_view text) {
-  std::string decoded;
-  decoded.reserve(text.size());
+// Replaces each %XX by what it stands for; false when a '%' is not followed by two digits.
+bool Decode(absl::string_view text, std::string* decoded) {
+  decoded->clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size()) {
-      const int high = HexDigit(text[i + 1]);
-      const int low = HexDigit(text[i + 2]);
-      if (high >= 0 && low >= 0) {
-        decoded.push_back(static_cast<char>(high * 16 + low));
-        i += 2;
-        continue;
-      }
+    if (text[i] != '%') {
+      decoded->push_back(text[i]);
+      continue;
     }
-    decoded.push_back(text[i]);
+    const int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
+    const int low = high >= 0 ? HexDigit(text[i + 2]) : -1;
+    if (low < 0) return false;
+    decoded->push_back(static_cast<char>(high * 16 + low));
+    i += 2;
   }
-  return decoded;
+  return true;
 }
 
 // Takes the next piece off a path, up to '/'.
@@ -85,8 +83,7 @@ absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
     return malformed;
   }
   const absl::string_view name = NextPiece(&rest);
-  if (name.empty()) return malformed;
-  route->model.name = Decode(name);
+  if (name.empty() || !Decode(name, &route->model.name)) return malformed;
   if (rest.empty()) return absl::OkStatus();
   absl::string_view word = NextPiece(&rest);
   const bool versions = absl::EqualsIgnoreCase(word, "versions");
@@ -103,7 +100,7 @@ absl::Status ParseRoute(absl::string_view path, RestRoute* route) {
       }
       route->model.version = version;
     } else {
-      route->model.label = Decode(value);
+      if (!Decode(value, &route->model.label)) return malformed;
     }
     if (rest.empty()) return absl::OkStatus();
     word = NextPiece(&rest);

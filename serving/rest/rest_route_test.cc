@@ -50,9 +50,7 @@ TEST(RestRouteTest, NamesAndLabelsAreDecodedAfterThePathWasTakenApart) {
   EXPECT_EQ(route("/v1/models/%68pt:predict").name, "hpt");
   EXPECT_EQ(route("/v1/models/a%2Fb%3Ac%3fd:predict").name, "a/b:c?d");
   EXPECT_EQ(route("/v1/models/m/labels/a%2fb%20c/metadata").label, "a/b c");
-  EXPECT_EQ(route("/v1/models/%").name, "%");
-  EXPECT_EQ(route("/v1/models/%4").name, "%4");
-  EXPECT_EQ(route("/v1/models/%zz%41").name, "%zzA");
+  EXPECT_EQ(route("/v1/models/m%2541").name, "m%41");
   EXPECT_EQ(route("/v1/models/m+n").name, "m+n");
 }
 
@@ -67,6 +65,10 @@ TEST(RestRouteTest, RefusesOthers) {
                            "/v1/models/m:PREDICT",
                            "/v1/models/m%3Apredict/x",
                            "/v1/models%2Fm",
+                           "/v1/models/%",
+                           "/v1/models/m%4",
+                           "/v1/models/%zz%41",
+                           "/v1/models/m/labels/%4g",
                            "/v1/%6dodels/m",
                            "/v1/models/:predict",
                            "/v1/models/m/versions",
