@@ -6,8 +6,10 @@ import shutil
 import threading
 from pathlib import Path
 
+import tensorflow as tf
 from model_server import ModelServer
-from served_models import predict, states, wait_until, write_adder
+from served_models import predict, request, states, wait_until, write_adder
+from tensorflow.python.saved_model import signature_def_utils
 
 
 def flags(base: Path, *more: str) -> list[str]:
@@ -89,6 +91,36 @@ def test_a_version_that_fails_to_load_leaves_the_old_one_and_its_reason(tmp_path
         shutil.rmtree(tmp_path / "2")
         write_adder(tmp_path, 2, 2.0)
         wait_until(lambda: predict(server.rest, "m", [0.0])[1] == {"predictions": [2.0]}, "version 2")
+
+
+def test_a_signature_that_cannot_be_called_fails_only_itself(tmp_path: Path) -> None:
+    tf1 = tf.compat.v1
+    info = tf1.saved_model.utils.build_tensor_info
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        sparse = tf1.sparse_placeholder(tf.float32, [None, 3])
+        dense = tf1.placeholder(tf.float32, [None])
+        builder = tf1.saved_model.Builder(str(tmp_path / "1"))
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            signature_def_map={
+                "serving_default": signature_def_utils.build_signature_def(
+                    {"s": info(sparse)},
+                    {"y": info(tf.sparse.reduce_sum(sparse, 1))},
+                    "tensorflow/serving/predict",
+                ),
+                # As old exporters write it.
+                "without_method_name": signature_def_utils.build_signature_def(
+                    {"x": info(dense)}, {"y": info(dense * 2.0)}, None
+                ),
+            },
+        )
+        builder.save()
+    with ModelServer(*flags(tmp_path)) as server:
+        assert predict(server.rest, "m", [1.0])[0] >= 400
+        url = f"{server.rest}/v1/models/m:predict"
+        answer = request(url, {"signature_name": "without_method_name", "instances": [1.5]})
+        assert answer == (200, {"predictions": [3.0]})
 
 
 def test_versions_are_looked_for_once_or_never_when_polling_is_off(tmp_path: Path) -> None:

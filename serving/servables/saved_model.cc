@@ -74,15 +74,17 @@ class SavedModelServable : public Servable {
 
   ~SavedModelServable() override { session_->Close().IgnoreError(); }
 
-  // Makes the first signatures ready, that of most calls before all others; the rest is when it is called.
+  // Makes the first signatures ready, that of most calls before all others; the rest is when it is called. One
+  // that is not for calls, as of sparse tensors, fails its calls and not the version.
   absl::Status Prepare() {
     int ahead = kPreparedSignatures;
-    if (const auto found = signatures_.find(kDefaultSignature); found != signatures_.end()) {
+    const auto found = signatures_.find(kDefaultSignature);
+    if (found != signatures_.end() && CheckRunnable(found->second).ok()) {
       TFIPU_RETURN_IF_ERROR(PrepareSignature(found->second));
       --ahead;
     }
     for (const auto& [name, signature] : signatures_) {
-      if (name == kDefaultSignature || signature.method_name.empty()) continue;
+      if (name == kDefaultSignature || !CheckRunnable(signature).ok()) continue;
       if (--ahead < 0) break;
       TFIPU_RETURN_IF_ERROR(PrepareSignature(signature));
     }
