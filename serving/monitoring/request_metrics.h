@@ -22,8 +22,8 @@ namespace tfipu::serving {
 // A call counts for the model that it names if that is known, else for "": clients must not be able to fill
 // memory.
 //
-// Thread-safe. Finished() takes a look-up in a table of the calling thread and a few atomic additions, and two
-// locks when there are examples. One in a process.
+// Thread-safe. Finished() takes a look-up in a table of the calling thread and a few atomic additions, and
+// two locks when there are examples. One in a process.
 class RequestMetrics {
  public:
   RequestMetrics();

@@ -74,8 +74,8 @@ class SavedModelServable : public Servable {
 
   ~SavedModelServable() override { session_->Close().IgnoreError(); }
 
-  // Makes the first signatures ready, that of most calls before all others; the rest is when it is called. One
-  // that is not for calls, as of sparse tensors, fails its calls and not the version.
+  // Makes the first signatures ready, that of most calls before all others; the rest is when it is called.
+  // One that is not for calls, as of sparse tensors, fails its calls and not the version.
   absl::Status Prepare() {
     int ahead = kPreparedSignatures;
     const auto found = signatures_.find(kDefaultSignature);
