@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return x * 2
 
     base = tmp_path_factory.mktemp("model")
-    serving.export_single_step(predict_step, str(base / "1"), 10, dynamic_batch=True)
+    serving.export_single_step(predict_step, str(base / "1"), 10, dynamic_batch=True, smaller_batches=())
     return base
 
 

@@ -25,13 +25,15 @@ def test_rows_and_padding_are_counted(tmp_path: Path) -> None:
     def predict_step(x: tf.Tensor) -> tf.Tensor:
         return x * 2
 
-    serving.export_single_step(predict_step, str(tmp_path / "m" / "1"), 10, dynamic_batch=True)
+    serving.export_single_step(
+        predict_step, str(tmp_path / "m" / "1"), 10, dynamic_batch=True, smaller_batches=[2]
+    )
     monitoring = tmp_path / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }")
     with ModelServer(
         f"--model_base_path={tmp_path / 'm'}", "--model_name=m", f"--monitoring_config_file={monitoring}"
     ) as server:
-        # One row is padded to the compiled four; five rows take two steps.
+        # One row is padded to two; five rows take two steps, one of them as well.
         for rows in (1, 5):
             values = [[float(row), 1.0] for row in range(rows)]
             assert predict(server.rest, "m", values) == (
@@ -41,7 +43,7 @@ def test_rows_and_padding_are_counted(tmp_path: Path) -> None:
         answer = json.loads(get(f"{server.rest}/v1/models/m/stats"))
         assert answer["model_spec"] == {"name": "m", "version": "1"}
         (engine,) = answer["engines"]
-        assert (engine["calls"], engine["steps"], engine["rows"], engine["padded_rows"]) == (2, 3, 6, 6)
+        assert (engine["calls"], engine["steps"], engine["rows"], engine["padded_rows"]) == (2, 3, 6, 2)
         assert engine["fill_percent"]["count"] == 3
         assert sum(count for _, count in engine["fill_percent"]["histogram"]) == 3
         assert engine["call_time_us"]["count"] == 2

@@ -43,19 +43,15 @@ class ExecutableBuilder {
     for (const std::string& feature : features) target.add_cpu_features(feature);
     header_.clear_weights();
 
-    for (int s = 0; s < header_.stages_size(); ++s) {
-      Progress(absl::StrCat("compiling stage ", s, " '", header_.stages(s).name(), "'"),
-               static_cast<double>(s) / (header_.stages_size() + 1));
-      if (absl::Status status = AddStage(s, stage_hlo[s]); !status.ok()) {
-        return absl::Status(status.code(), absl::StrCat("Stage ", s, " '", header_.stages(s).name(),
-                                                        "': ", status.message()));
-      }
+    const ExecutableHeader given = header_;
+    TFIPU_RETURN_IF_ERROR(AddStages(header_, stage_hlo, /*whole=*/true));
+    for (const CompileOptions::RowVariantHlo& variant : options_.row_variants) {
+      TFIPU_RETURN_IF_ERROR(AddVariant(given, variant));
     }
     TFIPU_RETURN_IF_ERROR(AddInitialValues());
     TFIPU_RETURN_IF_ERROR(DescribeOutfeeds());
     TFIPU_RETURN_IF_ERROR(CheckMemory());
-    Progress(absl::StrCat("writing ", path),
-             static_cast<double>(header_.stages_size()) / (header_.stages_size() + 1));
+    Progress(absl::StrCat("writing ", path), Share(compiled_));
     TFIPU_RETURN_IF_ERROR(writer_.Write(std::move(header_), path));
     Progress(absl::StrCat("wrote ", path), 1);
     return absl::OkStatus();
@@ -66,22 +62,66 @@ class ExecutableBuilder {
     if (options_.progress) options_.progress(what, done);
   }
 
-  // What a value is, which must be known by the time stage `reader` reads it.
-  absl::StatusOr<TensorSpec> SpecOf(const ValueRef& value, int reader) const {
+  // Of the work that is done when so many stages have been compiled.
+  double Share(int stages) const {
+    const double all = static_cast<double>(header_.stages_size() * (options_.row_variants.size() + 1));
+    return stages / (all + 1);
+  }
+
+  // Compiles the stages of `program`, which is the header, or that of a variant. The emulated IPU's memory is
+  // taken by the whole program only: hardware would hold nothing else.
+  absl::Status AddStages(ExecutableHeader& program, const std::vector<std::string>& stage_hlo, bool whole) {
+    for (int s = 0; s < program.stages_size(); ++s) {
+      const std::string& name = program.stages(s).name();
+      Progress(absl::StrCat("compiling stage ", s, " '", name, "'"), Share(compiled_++));
+      if (absl::Status status = AddStage(program, s, stage_hlo[s], whole); !status.ok()) {
+        return absl::Status(status.code(), absl::StrCat("Stage ", s, " '", name, "': ", status.message()));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddVariant(const ExecutableHeader& given, const CompileOptions::RowVariantHlo& hlo) {
+    RowVariant variant;
+    variant.set_rows(hlo.rows);
+    *variant.mutable_stages() = given.stages();
+    if (hlo.stage_hlo.size() != given.stages_size()) {
+      return absl::InvalidArgumentError(absl::StrCat("Found HLO for ", hlo.stage_hlo.size(),
+                                                     " stages of the variant for ", hlo.rows,
+                                                     " rows, expected ", given.stages_size()));
+    }
+    for (const auto& feed : given.infeeds()) {
+      if (!feed.dims().empty()) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("There is a variant for ", hlo.rows, " rows, but ", ToString(feed), " has none"));
+    }
+    ExecutableHeader program = given;
+    for (TensorSpec& feed : *program.mutable_infeeds()) feed.set_dims(0, hlo.rows);
+    if (absl::Status status = AddStages(program, hlo.stage_hlo, /*whole=*/false); !status.ok()) {
+      return absl::Status(status.code(), absl::StrCat("Variant for ", hlo.rows, " rows: ", status.message()));
+    }
+    *variant.mutable_stages() = program.stages();
+    *header_.add_row_variants() = std::move(variant);
+    return absl::OkStatus();
+  }
+
+  // What a value of the program is, which must be known by the time stage `reader` reads it.
+  static absl::StatusOr<TensorSpec> SpecOf(const ExecutableHeader& program, const ValueRef& value,
+                                           int reader) {
     const std::uint32_t i = value.index();
     switch (value.source()) {
       case ValueRef::INFEED:
-        if (i < header_.infeeds_size()) return header_.infeeds(i);
+        if (i < program.infeeds_size()) return program.infeeds(i);
         break;
       case ValueRef::STARTUP_INPUT:
-        if (i < header_.startup_inputs_size()) return header_.startup_inputs(i);
+        if (i < program.startup_inputs_size()) return program.startup_inputs(i);
         break;
       case ValueRef::CARRIED:
-        if (i < header_.carried_size()) return header_.carried(i).spec();
+        if (i < program.carried_size()) return program.carried(i).spec();
         break;
       case ValueRef::STAGE_RESULT:
-        if (value.stage() < reader && i < header_.stages(value.stage()).results_size()) {
-          return header_.stages(value.stage()).results(i);
+        if (value.stage() < reader && i < program.stages(value.stage()).results_size()) {
+          return program.stages(value.stage()).results(i);
         }
         break;
       default:
@@ -92,15 +132,16 @@ class ExecutableBuilder {
                                                    reader));
   }
 
-  absl::Status CheckArguments(int s, const StageSignature& signature) const {
-    const Stage& stage = header_.stages(s);
+  static absl::Status CheckArguments(const ExecutableHeader& program, int s,
+                                     const StageSignature& signature) {
+    const Stage& stage = program.stages(s);
     if (stage.arguments_size() != signature.parameters.size()) {
       return absl::InvalidArgumentError(absl::StrCat("Found ", stage.arguments_size(),
                                                      " arguments, expected ", signature.parameters.size(),
                                                      ", as the HLO has parameters"));
     }
     for (int i = 0; i < stage.arguments_size(); ++i) {
-      TFIPU_ASSIGN_OR_RETURN(const TensorSpec found, SpecOf(stage.arguments(i), s));
+      TFIPU_ASSIGN_OR_RETURN(const TensorSpec found, SpecOf(program, stage.arguments(i), s));
       const TensorSpec& expected = signature.parameters[i];
       if (ToString(found) != ToString(expected)) {
         return absl::InvalidArgumentError(
@@ -112,11 +153,11 @@ class ExecutableBuilder {
     return absl::OkStatus();
   }
 
-  absl::Status AddStage(int s, const std::string& hlo) {
+  absl::Status AddStage(ExecutableHeader& program, int s, const std::string& hlo, bool whole) {
     TFIPU_ASSIGN_OR_RETURN(StageCode compiled,
                            CompileStage(hlo, header_.target().cpu(), options_.weight_threshold));
-    TFIPU_RETURN_IF_ERROR(CheckArguments(s, compiled.signature));
-    Stage& stage = *header_.mutable_stages(s);
+    TFIPU_RETURN_IF_ERROR(CheckArguments(program, s, compiled.signature));
+    Stage& stage = *program.mutable_stages(s);
     std::uint64_t memory = compiled.code_size + compiled.temp_size;
     for (const TensorSpec& parameter : compiled.signature.parameters) {
       TFIPU_ASSIGN_OR_RETURN(const std::size_t size, TensorSize(parameter));
@@ -128,26 +169,26 @@ class ExecutableBuilder {
       memory += size;
       *stage.add_results() = result;
     }
-    memory_of_ipu_[stage.ipu()] += memory;
+    if (whole) memory_of_ipu_[stage.ipu()] += memory;
     for (LiftedWeight& weight : compiled.weights) {
       memory += weight.bytes.size();
-      AddWeight(stage, std::move(weight));
+      AddWeight(stage, std::move(weight), whole);
     }
     *stage.mutable_code() = writer_.AddBlob(std::move(compiled.code));
-    *stage.mutable_hlo() = writer_.AddBlob(std::move(compiled.hlo));
+    if (whole) *stage.mutable_hlo() = writer_.AddBlob(std::move(compiled.hlo));
     stage.set_temp_size(compiled.temp_size);
     stage.set_memory_used(memory);
     return absl::OkStatus();
   }
 
   // A weight that another stage has as well is stored once, but takes memory on each IPU.
-  void AddWeight(Stage& stage, LiftedWeight weight) {
+  void AddWeight(Stage& stage, LiftedWeight weight, bool whole) {
     ValueRef& argument = *stage.add_arguments();
     argument.set_source(ValueRef::WEIGHT);
     const auto [found, added] = weight_of_bytes_.try_emplace(
         absl::StrCat(ToString(weight.spec), ":", weight.bytes), header_.weights_size());
     argument.set_index(found->second);
-    if (weights_on_ipu_[stage.ipu()].insert(found->second).second) {
+    if (whole && weights_on_ipu_[stage.ipu()].insert(found->second).second) {
       memory_of_ipu_[stage.ipu()] += weight.bytes.size();
     }
     if (!added) return;
@@ -191,7 +232,8 @@ class ExecutableBuilder {
                                                      " values for them, expected as many of each"));
     }
     for (int i = 0; i < header_.outfeeds_size(); ++i) {
-      TFIPU_ASSIGN_OR_RETURN(TensorSpec spec, SpecOf(header_.outfeed_values(i), header_.stages_size()));
+      TFIPU_ASSIGN_OR_RETURN(TensorSpec spec,
+                             SpecOf(header_, header_.outfeed_values(i), header_.stages_size()));
       spec.set_name(header_.outfeeds(i).name());
       *header_.mutable_outfeeds(i) = std::move(spec);
     }
@@ -222,6 +264,7 @@ class ExecutableBuilder {
 
   ExecutableHeader header_;
   const CompileOptions& options_;
+  int compiled_ = 0;  // stages, for the progress
   ExecutableWriter writer_;
   absl::flat_hash_map<std::string, std::uint32_t> weight_of_bytes_;
   std::map<std::uint32_t, std::set<std::uint32_t>> weights_on_ipu_;

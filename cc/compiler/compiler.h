@@ -18,6 +18,13 @@ struct CompileOptions {
   // Bytes of the constants that carried values start as: an initial value whose source is WEIGHT has its
   // index in here.
   std::vector<std::string> initial_values;
+  // The same program for fewer rows, in ascending order of them: HLO for each stage, with parameters that
+  // have fewer rows.
+  struct RowVariantHlo {
+    std::uint32_t rows = 0;
+    std::vector<std::string> stage_hlo;
+  };
+  std::vector<RowVariantHlo> row_variants;
   // Called as work proceeds, from the calling thread: what is being done, and the share done so far (0 to 1).
   std::function<void(absl::string_view what, double done)> progress;
 };

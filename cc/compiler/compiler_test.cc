@@ -274,6 +274,30 @@ TEST(CompilerTest, GeneratesCodeForNamedCpusOnly) {
   EXPECT_THAT(StatusOf(program).message(), AllOf(HasSubstr("'abacus'"), HasSubstr("x86-64-v3")));
 }
 
+TEST(CompilerTest, VariantsForFewerRowsShareTheWeights) {
+  TestingProgram program =
+      TestingProgram::ChainOfModules({MlpHlo(8, {64, 64}), MlpHlo(8, {64, 64}, 2)}, {8, 64});
+  const std::uint64_t alone = (*program.Compile())->header().file_size();
+  program.header.set_dynamic_batch(true);
+  CompileOptions options;
+  options.row_variants = {{1, {MlpHlo(1, {64, 64}), MlpHlo(1, {64, 64}, 2)}},
+                          {4, {MlpHlo(4, {64, 64}), MlpHlo(4, {64, 64}, 2)}}};
+  auto executable = program.Compile(options);
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  const ExecutableHeader& header = (*executable)->header();
+  ASSERT_EQ(header.row_variants_size(), 2);
+  EXPECT_EQ(header.weights_size(), 2);
+  EXPECT_EQ(header.row_variants(1).rows(), 4);
+  EXPECT_EQ(ToString(header.row_variants(1).stages(1).results(0)), "float32[4,64]");
+  EXPECT_FALSE(header.row_variants(0).stages(0).has_hlo());
+  EXPECT_LT(header.file_size(), alone + 2 * 64 * 64 * 4);
+  options.row_variants[0].stage_hlo.pop_back();
+  EXPECT_THAT(program.Compile(options).status().message(), HasSubstr("variant for 1 rows, expected 2"));
+  options.row_variants[0].stage_hlo.push_back(MlpHlo(2, {64, 64}, 2));
+  EXPECT_THAT(program.Compile(options).status().message(),
+              AllOf(HasSubstr("Variant for 1 rows: Stage 1"), HasSubstr("float32[2,64]")));
+}
+
 TEST(CompilerTest, TellsItsProgress) {
   std::vector<std::string> messages;
   std::vector<double> shares;

@@ -5,6 +5,7 @@
 #ifndef CC_DEVICE_DEVICE_H_
 #define CC_DEVICE_DEVICE_H_
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,13 +34,16 @@ struct DeviceFailure {
 };
 
 // The buffers of one step of the main program, in the order of the executable's infeeds and outfeeds. Each
-// infeed and outfeed has the executable's size and is aligned to kBufferAlignment. Owned by the StepSource;
-// the device may touch the buffers from NextStep() until StepDone() and not after.
+// infeed and outfeed has the executable's size (see computed_rows) and is aligned to kBufferAlignment. Owned
+// by the StepSource; the device may touch the buffers from NextStep() until StepDone() and not after.
 struct Step {
   std::vector<ConstBuffer> infeeds;
   std::vector<MutableBuffer> outfeeds;
   // A dummy step carries no data: it only makes room for the steps before it to leave the device.
   bool dummy = false;
+  // Row batching: how many rows the feeds have, the batch's or those of one of the executable's row_variants;
+  // there is room for no more.
+  std::int64_t computed_rows = 0;
 };
 
 // Gives a running device its batches and takes its results. Implemented by the engine, called by the device.

@@ -368,8 +368,9 @@ void Core::SetFree(Replica& replica) {
 SteadyTime Core::ReadyAt(std::size_t running) {
   if (queue_.rows() >= layout_.batch) return SteadyTime::min();
   if (max_wait_ > absl::ZeroDuration()) return After(queue_.Oldest(), max_wait_);
-  // A step with few rows costs what a full one does. The device that is done next takes them.
-  return running > 0 ? SteadyTime::max() : SteadyTime::min();
+  // Rows that would be padded to the whole batch are left to the device that is done next.
+  const bool wait = running > 0 && layout_.StepRows(queue_.rows()) == layout_.batch;
+  return wait ? SteadyTime::max() : SteadyTime::min();
 }
 
 bool Core::CallerIsDone(Replica& replica, SteadyTime now) {
@@ -670,7 +671,7 @@ void Core::StepDone(Replica& replica, EngineStep* step) {
   if (!step->dummy) step->Scatter(layout_);
   const SteadyTime now = Clock::now();
   if (!step->dummy) {
-    fill_.Add(static_cast<std::uint64_t>(step->rows() * 100 / layout_.batch));
+    fill_.Add(static_cast<std::uint64_t>(step->rows() * 100 / step->computed_rows));
     device_time_.Add(Microseconds(now - step->entered));
   }
   Answers answers;
@@ -680,7 +681,7 @@ void Core::StepDone(Replica& replica, EngineStep* step) {
       --replica.real_inside;
       ++counts_.steps;
       counts_.rows += step->rows();
-      counts_.padded_rows += layout_.batch - step->rows();
+      counts_.padded_rows += step->computed_rows - step->rows();
       for (const StepPart& part : step->parts()) LeaveStep(part, absl::OkStatus(), answers);
       if (step_by_step_ && ++replica.steps_in_run == executable().header().iterations()) {
         replica.steps_in_run = 0;

@@ -25,6 +25,7 @@ void EngineStep::Clear() {
   parts_.clear();
   rows_ = 0;
   dummy = false;
+  computed_rows = 0;
 }
 
 void EngineStep::Add(PendingCall* call, std::int64_t call_row, std::int64_t count) {
@@ -33,19 +34,21 @@ void EngineStep::Add(PendingCall* call, std::int64_t call_row, std::int64_t coun
 }
 
 void EngineStep::Gather(const FeedLayout& layout) {
+  computed_rows = layout.StepRows(rows_);
   // A single part fills the step exactly, or there is something to pad.
-  const bool whole = parts_.size() == 1 && parts_[0].rows == layout.batch;
+  const bool whole = parts_.size() == 1 && parts_[0].rows == computed_rows;
   infeeds.resize(layout.infeed_row_bytes.size());
   for (std::size_t i = 0; i < infeeds.size(); ++i) {
     const std::size_t row_bytes = layout.infeed_row_bytes[i];
     if (whole) {
       const std::byte* data = parts_[0].call->call.infeeds[i].data() + parts_[0].call_row * row_bytes;
       if (UsableInPlace(data)) {
-        infeeds[i] = {data, row_bytes * layout.batch};
+        infeeds[i] = {data, row_bytes * computed_rows};
         continue;
       }
     }
-    MutableBuffer packed = Packed(packed_infeeds_, infeeds.size(), i, row_bytes * layout.batch);
+    const MutableBuffer packed = Packed(packed_infeeds_, infeeds.size(), i, row_bytes * layout.batch)
+                                     .subspan(0, row_bytes * computed_rows);
     for (const StepPart& part : parts_) {
       Copy(packed.data() + part.step_row * row_bytes,
            part.call->call.infeeds[i].data() + part.call_row * row_bytes, part.rows * row_bytes);
@@ -54,7 +57,7 @@ void EngineStep::Gather(const FeedLayout& layout) {
       std::memset(packed.data(), 0, packed.size());
     } else {
       const std::byte* last = packed.data() + (rows_ - 1) * row_bytes;
-      for (std::int64_t row = rows_; row < layout.batch; ++row)
+      for (std::int64_t row = rows_; row < computed_rows; ++row)
         Copy(packed.data() + row * row_bytes, last, row_bytes);
     }
     infeeds[i] = packed;
@@ -65,11 +68,12 @@ void EngineStep::Gather(const FeedLayout& layout) {
     if (whole) {
       std::byte* data = parts_[0].call->call.outfeeds[i].data() + parts_[0].call_row * row_bytes;
       if (UsableInPlace(data)) {
-        outfeeds[i] = {data, row_bytes * layout.batch};
+        outfeeds[i] = {data, row_bytes * computed_rows};
         continue;
       }
     }
-    outfeeds[i] = Packed(packed_outfeeds_, outfeeds.size(), i, row_bytes * layout.batch);
+    outfeeds[i] = Packed(packed_outfeeds_, outfeeds.size(), i, row_bytes * layout.batch)
+                      .subspan(0, row_bytes * computed_rows);
   }
 }
 

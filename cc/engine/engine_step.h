@@ -28,9 +28,9 @@ class EngineStep : public Step {
   // Adds rows of a call behind those the step has.
   void Add(PendingCall* call, std::int64_t call_row, std::int64_t count);
 
-  // Points the feeds at the rows, packing where needed. Rows that are left over repeat the last real one:
-  // unlike zeros, it cannot raise a floating-point exception that no caller's row raises. A dummy step gets
-  // zeros.
+  // Decides how many rows are computed, and points the feeds at them, packing where needed. Rows that are
+  // left over repeat the last real one: unlike zeros, it cannot raise a floating-point exception that no
+  // caller's row raises. A dummy step gets zeros.
   void Gather(const FeedLayout& layout);
   // Copies results that were packed to their calls.
   void Scatter(const FeedLayout& layout) const;

@@ -505,6 +505,47 @@ TEST_F(EngineTest, FewRowsWaitForTheDeviceThatRunsRatherThanTakeAnother) {
   EXPECT_EQ(engine->Statistics().steps, 3);
 }
 
+TEST_F(EngineTest, FewRowsAreComputedByTheSmallestVariantThatHoldsThem) {
+  auto engine = Start({.batch = 8, .row_batching = true, .row_variants = {1, 4}});
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (const int rows : {1, 3, 4, 5, 8, 9}) {
+    calls.push_back(std::make_unique<TestCall>(rows, 100 * rows));
+    engine->Enqueue(calls.back()->Make());
+    EXPECT_EQ(calls.back()->Await(), absl::OkStatus());
+    EXPECT_TRUE(calls.back()->right()) << rows;
+  }
+  std::vector<std::size_t> computed;
+  for (const auto& x : script_->seen()) computed.push_back(x.size() / kFakeWidth);
+  EXPECT_THAT(computed, ElementsAre(1, 4, 4, 8, 8, 8, 1));
+  EXPECT_THAT(FirstOfRows(script_->seen()[1]), ElementsAre(300, 303, 306, 306));
+  // A call that is as large as a variant is used in place.
+  EXPECT_EQ(script_->infeed_data()[2], calls[2]->x());
+  EXPECT_EQ(script_->outfeed_data()[2], calls[2]->y());
+  engine->Stop();
+  const EngineStatistics statistics = engine->Statistics();
+  EXPECT_EQ(statistics.rows, 30);
+  EXPECT_EQ(statistics.padded_rows, 4);
+  EXPECT_EQ(statistics.fill.max, 100);
+}
+
+TEST_F(EngineTest, FewRowsTakeAFreeDeviceWhereAVariantHoldsThem) {
+  script_->CloseGate();
+  auto engine = Start({.batch = 8, .row_batching = true, .row_variants = {2}, .replicas = 3});
+  TestCall alone(1, 1), few(2, 2), more(3, 3);
+  engine->Enqueue(alone.Make());
+  script_->AwaitEntered(1);
+  engine->Enqueue(few.Make());
+  script_->AwaitEntered(2);
+  // These would be padded to the whole batch.
+  engine->Enqueue(more.Make());
+  EXPECT_EQ(engine->Statistics().queued, 1);
+  script_->OpenGate();
+  for (TestCall* call : {&alone, &few, &more}) {
+    EXPECT_EQ(call->Await(), absl::OkStatus());
+    EXPECT_TRUE(call->right());
+  }
+}
+
 TEST_F(EngineTest, ReplicasAreAutomaticWhereStepsAreIndependent) {
   const auto devices = [](FakeShape shape) {
     shape.replicas = 0;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cc/executable/test_executable.h"
 #include "cc/executable/writer.h"
 
@@ -16,9 +17,9 @@ namespace tfipu {
 std::shared_ptr<const Executable> FakeExecutable(const FakeShape& s) {
   static std::mutex mutex;
   static auto& made = *new std::map<std::string, std::shared_ptr<const Executable>>;
-  const std::string name =
-      absl::StrCat("fake_", s.batch, "_", s.row_batching, "_", s.hold, "_", s.iterations, "_", s.replicas,
-                   "_", s.timeout_us, "_", s.max_wait_us, "_", s.startup_inputs);
+  const std::string name = absl::StrCat("fake_", s.batch, "_", s.row_batching, "_", s.hold, "_", s.iterations,
+                                        "_", s.replicas, "_", s.timeout_us, "_", s.max_wait_us, "_",
+                                        s.startup_inputs, "_", absl::StrJoin(s.row_variants, "_"));
   std::lock_guard<std::mutex> lock(mutex);
   std::shared_ptr<const Executable>& executable = made[name];
   if (executable != nullptr) return executable;
@@ -62,6 +63,12 @@ std::shared_ptr<const Executable> FakeExecutable(const FakeShape& s) {
     spec->set_name(absl::StrCat("start_", i));
     spec->set_type(INT32);
     spec->add_dims(2);
+  }
+  for (const int rows : s.row_variants) {
+    RowVariant* variant = header.add_row_variants();
+    variant->set_rows(rows);
+    *variant->add_stages() = *stage;
+    for (TensorSpec& result : *variant->mutable_stages(0)->mutable_results()) result.set_dims(0, rows);
   }
   ExecutableWriter writer;
   AddTestBlobs(header, writer);
@@ -123,6 +130,7 @@ class FakeDevice : public Device {
   FakeDevice(std::shared_ptr<FakeScript> script, const ExecutableHeader& header)
       : script_(std::move(script)),
         batch_(header.infeeds(1).dims(0)),
+        row_batching_(header.dynamic_batch()),
         hold_(header.hold()),
         iterations_(header.iterations()) {}
 
@@ -178,6 +186,10 @@ class FakeDevice : public Device {
     return reinterpret_cast<const std::int32_t*>(buffer.data());
   }
 
+  int RowsOf(const Step& step) const {
+    return !row_batching_ ? batch_ : static_cast<int>(step.computed_rows);
+  }
+
   void Enter(Step* step) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -188,7 +200,8 @@ class FakeDevice : public Device {
     ++script_->entered_;
     script_->seen_.emplace_back();
     if (!step->dummy) {
-      script_->seen_.back().assign(Ints(step->infeeds[0]), Ints(step->infeeds[0]) + batch_ * kFakeWidth);
+      script_->seen_.back().assign(Ints(step->infeeds[0]),
+                                   Ints(step->infeeds[0]) + RowsOf(*step) * kFakeWidth);
     }
     script_->infeed_data_.push_back(step->infeeds[0].data());
     script_->outfeed_data_.push_back(step->outfeeds[0].data());
@@ -224,7 +237,7 @@ class FakeDevice : public Device {
       const std::int32_t* k = Ints(step->infeeds[1]);
       auto* y = reinterpret_cast<std::int32_t*>(step->outfeeds[0].data());
       auto* next = reinterpret_cast<std::int32_t*>(step->outfeeds[1].data());
-      for (int row = 0; row < batch_; ++row) {
+      for (int row = 0; row < RowsOf(*step); ++row) {
         for (int i = 0; i < kFakeWidth; ++i) y[row * kFakeWidth + i] = 2 * x[row * kFakeWidth + i] + k[row];
         next[row] = k[row] + 1;
       }
@@ -241,6 +254,7 @@ class FakeDevice : public Device {
 
   const std::shared_ptr<FakeScript> script_;
   const int batch_;
+  const bool row_batching_;
   const std::size_t hold_;
   const std::uint64_t iterations_;
 

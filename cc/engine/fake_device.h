@@ -24,6 +24,7 @@ inline constexpr int kFakeWidth = 3;
 struct FakeShape {
   int batch = 1;
   bool row_batching = false;
+  std::vector<int> row_variants = {};  // rows of each
   int hold = 0;
   int iterations = 4;
   int replicas = 1;

@@ -60,7 +60,9 @@ absl::StatusOr<FeedLayout> FeedLayout::Of(const ExecutableHeader& header) {
           first == nullptr ? "no feeds" : ToString(*first), "."));
     }
     layout.batch = first->dims(0);
+    for (const RowVariant& variant : header.row_variants()) layout.step_rows.push_back(variant.rows());
   }
+  layout.step_rows.push_back(layout.batch);
   TFIPU_RETURN_IF_ERROR(
       AddFeeds(header.infeeds(), "infeed", layout, layout.infeed_row_bytes, layout.infeed_names));
   TFIPU_RETURN_IF_ERROR(

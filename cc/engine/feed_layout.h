@@ -19,6 +19,7 @@ struct Call;
 struct FeedLayout {
   bool row_batching = false;
   std::int64_t batch = 1;
+  std::vector<std::int64_t> step_rows;  // that a step can compute, in order; the last is `batch`
   std::vector<std::size_t> infeed_row_bytes;
   std::vector<std::size_t> outfeed_row_bytes;
   std::vector<std::string> infeed_names;  // for messages
@@ -27,6 +28,14 @@ struct FeedLayout {
   // InvalidArgument when the executable says that its feeds hold independent rows, but they do not have one
   // leading dimension of at least 1, or when a shape is not valid.
   static absl::StatusOr<FeedLayout> Of(const ExecutableHeader& header);
+
+  // Rows that a step computes which has `rows` of calls.
+  std::int64_t StepRows(std::int64_t rows) const {
+    for (const std::int64_t enough : step_rows) {
+      if (enough >= rows && rows > 0) return enough;
+    }
+    return batch;
+  }
 
   // Rows of the call: its own count with row batching, else 1.
   std::int64_t RowsOf(const Call& call) const;

@@ -23,7 +23,7 @@ struct EngineStatistics {
   std::uint64_t runs = 0;  // ended runs of the main program
   std::uint64_t resets = 0;
   std::uint64_t queued = 0;  // calls in the queue now
-  Histogram::Snapshot fill;  // real rows over compiled rows of each step, in percent
+  Histogram::Snapshot fill;  // real rows over computed rows of each step, in percent
   Histogram::Snapshot queue_time;
   Histogram::Snapshot device_time;
   Histogram::Snapshot call_time;  // from Enqueue() to done

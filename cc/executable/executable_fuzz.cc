@@ -12,6 +12,8 @@
 #include "cc/executable/compatibility.h"
 #include "cc/executable/executable.h"
 #include "cc/executable/format.h"
+#include "cc/executable/row_variants.h"
+#include "cc/executable/validate.h"
 
 namespace tfipu {
 namespace {
@@ -76,6 +78,11 @@ void Use(const Executable& executable) {
       Demand(TensorSize(spec(ref)).ok());
     }
     Demand(!executable.blob(header.stages(i).code()).empty());
+  }
+  for (const RowVariant& variant : header.row_variants()) {
+    Demand(variant.stages_size() == header.stages_size());
+    for (const Stage& stage : variant.stages()) Demand(!executable.blob(stage.code()).empty());
+    Demand(Validate(HeaderOfVariant(header, variant)).ok());
   }
   for (int i = 0; i < header.outfeeds_size(); ++i) {
     Demand(*TensorSize(header.outfeeds(i)) == *TensorSize(spec(header.outfeed_values(i))));

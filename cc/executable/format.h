@@ -68,16 +68,28 @@ absl::StatusOr<std::vector<Extent>> Layout(const ExecutableHeader& header, std::
 // Calls visit(name of the field, blob) for each blob that a header names; Header is const or not.
 template <typename Header, typename Visit>
 void ForEachBlob(Header& header, const Visit& visit) {
-  for (int i = 0; i < header.stages_size(); ++i) {
-    const std::string name = "stages[" + std::to_string(i) + "].";
+  // `program` is the header, or a variant of it.
+  const auto visit_stages = [&](auto& program, const std::string& prefix) {
+    for (int i = 0; i < program.stages_size(); ++i) {
+      const std::string name = prefix + "stages[" + std::to_string(i) + "].";
+      if constexpr (std::is_const_v<Header>) {
+        const Stage& stage = program.stages(i);
+        if (stage.has_code()) visit(name + "code", stage.code());
+        if (stage.has_hlo()) visit(name + "hlo", stage.hlo());
+      } else {
+        Stage* stage = program.mutable_stages(i);
+        if (stage->has_code()) visit(name + "code", *stage->mutable_code());
+        if (stage->has_hlo()) visit(name + "hlo", *stage->mutable_hlo());
+      }
+    }
+  };
+  visit_stages(header, "");
+  for (int i = 0; i < header.row_variants_size(); ++i) {
+    const std::string prefix = "row_variants[" + std::to_string(i) + "].";
     if constexpr (std::is_const_v<Header>) {
-      const Stage& stage = header.stages(i);
-      if (stage.has_code()) visit(name + "code", stage.code());
-      if (stage.has_hlo()) visit(name + "hlo", stage.hlo());
+      visit_stages(header.row_variants(i), prefix);
     } else {
-      Stage* stage = header.mutable_stages(i);
-      if (stage->has_code()) visit(name + "code", *stage->mutable_code());
-      if (stage->has_hlo()) visit(name + "hlo", *stage->mutable_hlo());
+      visit_stages(*header.mutable_row_variants(i), prefix);
     }
   }
   for (int i = 0; i < header.weights_size(); ++i) {

@@ -83,6 +83,11 @@ void AddTestBlobs(ExecutableHeader& header, ExecutableWriter& writer) {
     *stage.mutable_code() = writer.AddBlob("code of " + stage.name());
     *stage.mutable_hlo() = writer.AddBlob("hlo of " + stage.name());
   }
+  for (RowVariant& variant : *header.mutable_row_variants()) {
+    for (Stage& stage : *variant.mutable_stages()) {
+      *stage.mutable_code() = writer.AddBlob(stage.name() + " for " + std::to_string(variant.rows()));
+    }
+  }
   for (Weight& weight : *header.mutable_weights()) {
     *weight.mutable_blob() = writer.AddBlob(std::string(*TensorSize(weight.spec()), 'w'));
   }

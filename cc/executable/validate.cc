@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "cc/base/status_macros.h"
 #include "cc/executable/executable.h"
+#include "cc/executable/row_variants.h"
 
 namespace tfipu {
 namespace {
@@ -243,7 +244,8 @@ absl::Status Validate(const ExecutableHeader& header) {
       CheckRange("hold", header.hold(), 0u, static_cast<std::uint32_t>(header.stages_size()) + 1));
   TFIPU_RETURN_IF_ERROR(CheckRange("timeout_us", header.timeout_us(), std::uint64_t{0}, kMaxMicroseconds));
   TFIPU_RETURN_IF_ERROR(CheckRange("max_wait_us", header.max_wait_us(), std::uint64_t{0}, kMaxMicroseconds));
-  return CheckRange("replicas", header.replicas(), 0u, kMaxReplicas);
+  TFIPU_RETURN_IF_ERROR(CheckRange("replicas", header.replicas(), 0u, kMaxReplicas));
+  return ValidateRowVariants(header);
 }
 
 }  // namespace tfipu

@@ -119,6 +119,76 @@ TEST(ValidateTest, RowBatchingWithEqualLeadingDimensionsIsAccepted) {
   EXPECT_EQ(Validate(header), absl::OkStatus());
 }
 
+// For 4 rows, with variants for 1 and 3.
+ExecutableHeader HeaderWithVariants() {
+  ExecutableHeader header = GoodHeader();
+  header.set_dynamic_batch(true);
+  header.clear_carried();
+  for (Stage& stage : *header.mutable_stages()) {
+    for (ValueRef& argument : *stage.mutable_arguments()) {
+      if (argument.source() != ValueRef::CARRIED) continue;
+      argument.set_source(ValueRef::STARTUP_INPUT);
+      argument.set_index(0);
+    }
+  }
+  for (const int rows : {1, 3}) {
+    RowVariant variant;
+    variant.set_rows(rows);
+    *variant.mutable_stages() = header.stages();
+    for (Stage& stage : *variant.mutable_stages()) {
+      stage.clear_hlo();
+      for (TensorSpec& result : *stage.mutable_results()) {
+        if (result.dims_size() > 0 && result.dims(0) == 4) result.set_dims(0, rows);
+      }
+    }
+    *header.add_row_variants() = std::move(variant);
+  }
+  return header;
+}
+
+TEST(ValidateTest, RowVariants) {
+  EXPECT_EQ(Validate(HeaderWithVariants()), absl::OkStatus());
+  using H = ExecutableHeader;
+  const struct {
+    const char* expected;
+    std::function<void(H&)> change;
+  } cases[] = {
+      {"row_variants are set", [](H& h) { h.set_dynamic_batch(false); }},
+      {"row_variants[0].rows is 0", [](H& h) { h.mutable_row_variants(0)->set_rows(0); }},
+      {"row_variants[1].rows is 4", [](H& h) { h.mutable_row_variants(1)->set_rows(4); }},
+      {"row_variants[1].rows is 1", [](H& h) { h.mutable_row_variants(1)->set_rows(1); }},
+      {"row_variants[0].stages.size is 1",
+       [](H& h) { h.mutable_row_variants(0)->mutable_stages()->RemoveLast(); }},
+      {"row_variants[0].stages[1].ipu is 0",
+       [](H& h) { h.mutable_row_variants(0)->mutable_stages(1)->set_ipu(0); }},
+      {"that row_variants[0].stages[1] reads",
+       [](H& h) { h.mutable_row_variants(0)->mutable_stages(1)->mutable_arguments()->RemoveLast(); }},
+      {"row_variants[0].stages[1].arguments[0] reads another",
+       [](H& h) {
+         h.mutable_row_variants(0)->mutable_stages(1)->mutable_arguments(0)->set_source(ValueRef::INFEED);
+       }},
+      {"row_variants[0].stages[0].results.size is",
+       [](H& h) { h.mutable_row_variants(0)->mutable_stages(0)->mutable_results()->RemoveLast(); }},
+      {"row_variants[0].stages[0].results[0].type is",
+       [](H& h) { h.mutable_row_variants(0)->mutable_stages(0)->mutable_results(0)->set_type(INT8); }},
+      {"row_variants[1]: stages[0].code is missing",
+       [](H& h) { h.mutable_row_variants(1)->mutable_stages(0)->clear_code(); }},
+      {"row_variants[1]: the value of outfeed_values[0]",
+       [](H& h) {
+         for (Stage& stage : *h.mutable_row_variants(1)->mutable_stages()) {
+           for (TensorSpec& result : *stage.mutable_results()) result.set_dims(0, 2);
+         }
+       }},
+  };
+  for (const auto& [expected, change] : cases) {
+    ExecutableHeader header = HeaderWithVariants();
+    change(header);
+    const absl::Status status = Validate(header);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << expected;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(expected));
+  }
+}
+
 TEST(TensorSpecTest, SizesAndNames) {
   TensorSpec spec;
   spec.set_type(BFLOAT16);

@@ -60,7 +60,8 @@ class EngineHandle {
 void CompileToFile(const std::string& header_json, const std::vector<std::string>& stage_hlo,
                    const std::string& path, std::uint64_t weight_threshold,
                    const std::optional<std::function<void(const std::string&, double)>>& progress,
-                   std::vector<std::string> initial_values) {
+                   std::vector<std::string> initial_values,
+                   std::vector<std::pair<std::uint32_t, std::vector<std::string>>> row_variants) {
   ExecutableHeader header;
   const absl::Status parsed = google::protobuf::util::JsonStringToMessage(header_json, &header);
   if (!parsed.ok()) {
@@ -70,6 +71,7 @@ void CompileToFile(const std::string& header_json, const std::vector<std::string
   CompileOptions options;
   options.weight_threshold = weight_threshold;
   options.initial_values = std::move(initial_values);
+  for (auto& [rows, hlo] : row_variants) options.row_variants.push_back({rows, std::move(hlo)});
   // A Python exception in `progress` must not pass through the compiler.
   std::optional<py::error_already_set> raised;
   if (progress.has_value()) {
@@ -146,7 +148,8 @@ PYBIND11_MODULE(_native, module) {
 
   module.def("compile", &CompileToFile, py::arg("header_json"), py::arg("stage_hlo"), py::arg("path"),
              py::arg("weight_threshold") = CompileOptions().weight_threshold,
-             py::arg("progress") = py::none(), py::arg("initial_values") = std::vector<std::string>());
+             py::arg("progress") = py::none(), py::arg("initial_values") = std::vector<std::string>(),
+             py::arg("row_variants") = std::vector<std::pair<std::uint32_t, std::vector<std::string>>>());
   module.def(
       "inspect", [](const std::string& path) { return ToJson(OpenFile(path)->header()); }, py::arg("path"));
   module.def(

@@ -28,6 +28,7 @@ def compile(
     weight_threshold: int = 1024,
     progress: Callable[[str, float], object] | None = None,
     initial_values: Sequence[bytes] = (),
+    row_variants: Sequence[tuple[int, Sequence[bytes]]] = (),
 ) -> None:
     """Compiles HLO modules ahead of time and writes an executable file.
 
@@ -40,6 +41,7 @@ def compile(
       progress: Called in this thread with what is being done and the share done so far, from 0 to 1. An
         exception that it raises is raised here, after compiling.
       initial_values: Bytes of the constants that carried values start as (CompileOptions::initial_values).
+      row_variants: Numbers of rows below the batch, ascending, each with HLO for every stage.
 
     Raises:
       StatusError: The header or the HLO is not valid, an operation cannot be compiled, or a stage needs more

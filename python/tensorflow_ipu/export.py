@@ -27,6 +27,7 @@ from tensorflow_ipu.program import (
     DEFAULT_TIMEOUT_US,
     DeviceTarget,
     Program,
+    RowVariant,
     Source,
     Stage,
     ValueRef,
@@ -34,6 +35,7 @@ from tensorflow_ipu.program import (
 )
 from tensorflow_ipu.progress import ProgressCallback, part_of, resolve_progress
 from tensorflow_ipu.row_independence import dependent_results
+from tensorflow_ipu.row_variants import make_variants, row_counts
 from tensorflow_ipu.saved_model import EXECUTABLE_NAME, ServedProgram, write_saved_model
 from tensorflow_ipu.signatures import (
     check_input_dataset,
@@ -58,6 +60,9 @@ class ExportOptions:
       signature says.
     replicas: emulated devices that run the program behind one queue. None: one; the server chooses by its
       cores.
+    max_wait_us: with dynamic_batch, microseconds that rows may wait for others to fill a step; 0: none.
+    smaller_batches: with dynamic_batch, numbers of rows below the batch that code is generated for as well.
+      None: 1, 4, 16, ... as far as the program allows it.
     target_cpu: name of the CPU, as LLVM knows it, that code is generated for.
     progress: see tensorflow_ipu.progress.resolve_progress().
     """
@@ -68,12 +73,19 @@ class ExportOptions:
     replicas: int | None = None
     target_cpu: str = DEFAULT_TARGET_CPU
     progress: ProgressCallback | bool | None = None
+    max_wait_us: int = 0
+    smaller_batches: Sequence[int] | None = None
 
     def check(self) -> None:
         """Raises TypeError or ValueError."""
         _check_positive("timeout_us", self.timeout_us)
         if self.replicas is not None:
             _check_positive("replicas", self.replicas)
+        _check_integer("max_wait_us", self.max_wait_us, 0)
+        for rows in self.smaller_batches or ():
+            _check_positive("smaller_batches", rows)
+        if not self.dynamic_batch and (self.max_wait_us or self.smaller_batches):
+            raise ValueError("`max_wait_us` and `smaller_batches` are for models with dynamic_batch=True.")
         if not isinstance(self.target_cpu, str) or not self.target_cpu:
             raise TypeError(f"`target_cpu` must be the name of a CPU, not {self.target_cpu!r}.")
 
@@ -156,12 +168,17 @@ def export_stages(
         check_step_boundary("preprocessing_step", host_before.results, stage_names[0], feeds)
 
     traced, lowered = _lower_stages(
-        stages, stage_names, feeds, leading_constants, part_of(progress, 0.05, 0.35)
+        stages, stage_names, feeds, leading_constants, part_of(progress, 0.05, 0.25)
     )
     results = [tf.TensorSpec(spec.shape, spec.dtype) for spec in lowered[-1].results]
+    variants: list[RowVariant] = []
     if batch is not None:
         _check_rows(results, batch, stage_names[-1])
         _warn_of_dependent_rows(traced, feeds)
+        progress("lowering for fewer rows", 0.25)
+        variants = _row_variants(
+            stages, stage_names, feeds, leading_constants, traced, lowered, batch, options.smaller_batches
+        )
         results = [_with_any_rows(spec) for spec in results]
     host_after = _trace_postprocessing(after, batch) if after else None
     if host_after is not None:
@@ -172,7 +189,7 @@ def export_stages(
     inputs = list(host_before.parameters) if host_before is not None else feeds
     if host_before is None and batch is not None:
         inputs = [_with_any_rows(spec) for spec in feeds]
-    program = _make_program(lowered, stage_names, feeds, program_options, options)
+    program = _make_program(lowered, variants, stage_names, feeds, program_options, options)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=_existing_parent(export_dir)) as workspace:
         executable = os.path.join(workspace, EXECUTABLE_NAME)
         compile_program(program, executable, part_of(progress, 0.35, 0.9))
@@ -253,10 +270,14 @@ def program_name(function: Any, default: str) -> str:
 
 
 def _check_positive(argument: str, value: Any) -> None:
+    _check_integer(argument, value, 1)
+
+
+def _check_integer(argument: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"`{argument}` must be an integer, but a {type(value).__name__} was given.")
-    if value < 1:
-        raise ValueError(f"`{argument}` must be at least 1, but is {value}.")
+    if value < least:
+        raise ValueError(f"`{argument}` must be at least {least}, but is {value}.")
 
 
 def _existing_parent(path: str) -> str:
@@ -331,6 +352,7 @@ def _bind(stage: Callable, constants: Sequence[Any]) -> Callable:
 
 def _make_program(
     lowered: Sequence[LoweredFunction],
+    variants: Sequence[RowVariant],
     stage_names: Sequence[str],
     feeds: Sequence[tf.TensorSpec],
     program_options: ProgramOptions,
@@ -363,6 +385,8 @@ def _make_program(
         hold=program_options.hold or target.io_tiles_hold,
         timeout_us=options.timeout_us,
         dynamic_batch=options.dynamic_batch,
+        max_wait_us=options.max_wait_us,
+        row_variants=variants,
         replicas=options.replicas or 0,
         target=DeviceTarget(
             architecture=target.architecture,
@@ -421,6 +445,30 @@ def _warn_of_dependent_rows(traced: Sequence[TracedFunction], feeds: Sequence[tf
             "Requests share a batch, so one caller's rows would change another's results.",
             ", ".join(map(str, positions)),
         )
+
+
+def _row_variants(
+    stages: Sequence[Callable],
+    stage_names: Sequence[str],
+    feeds: Sequence[tf.TensorSpec],
+    constants: Sequence[Any],
+    traced: Sequence[TracedFunction],
+    lowered: Sequence[LoweredFunction],
+    batch: int,
+    smaller_batches: Sequence[int] | None,
+) -> list[RowVariant]:
+    def lower_stages(
+        specs: Sequence[tf.TensorSpec],
+    ) -> tuple[list[TracedFunction], list[LoweredFunction]]:
+        return _lower_stages(stages, stage_names, specs, constants, lambda what, share: None)
+
+    counts = row_counts(smaller_batches, batch)
+    variants, reason = make_variants(counts, lower_stages, feeds, traced, lowered)
+    if reason and smaller_batches is not None:
+        raise ValueError(f"smaller_batches: the program {reason}.")
+    if reason:
+        _log.info("dynamic_batch: few rows cost what %d do, as the program %s.", batch, reason)
+    return variants
 
 
 def _with_any_rows(spec: tf.TensorSpec) -> tf.TensorSpec:

@@ -74,6 +74,14 @@ class DeviceTarget:
 
 
 @dataclass(frozen=True)
+class RowVariant:
+    """The stages' HLO for a number of rows below the batch."""
+
+    rows: int
+    stage_hlo: Sequence[bytes]
+
+
+@dataclass(frozen=True)
 class Program:
     """Everything the compiler needs to know besides the HLO. All shapes are static.
 
@@ -94,6 +102,8 @@ class Program:
     hold: int = 0
     timeout_us: int = DEFAULT_TIMEOUT_US
     dynamic_batch: bool = False
+    max_wait_us: int = 0
+    row_variants: Sequence[RowVariant] = ()  # in order of their rows
     replicas: int = 0  # whoever runs it chooses
     target: DeviceTarget = field(default_factory=DeviceTarget)
     floating_point: Mapping[str, bool] = field(default_factory=dict)  # any of inv, div0, oflo
@@ -148,6 +158,7 @@ def header_json(program: Program) -> str:
         "hold": program.hold,
         "timeoutUs": str(program.timeout_us),
         "dynamicBatch": program.dynamic_batch,
+        "maxWaitUs": str(program.max_wait_us),
         "replicas": program.replicas,
         "floatingPoint": dict(program.floating_point),
         "options": dict(program.options),
@@ -173,7 +184,8 @@ def compile_program(
             [stage.hlo for stage in program.stages],
             path,
             progress=progress,
-            **({"initial_values": list(program.initial_values)} if program.initial_values else {}),
+            initial_values=list(program.initial_values),
+            row_variants=[(variant.rows, list(variant.stage_hlo)) for variant in program.row_variants],
         )
     except native.StatusError as error:
         if error.code == tf.errors.INVALID_ARGUMENT:

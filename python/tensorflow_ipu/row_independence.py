@@ -1,4 +1,4 @@
-"""Whether the rows of a batch seem to depend on each other, found by trying."""
+"""Whether the rows of a batch seem to depend on each other, or on how many there are, found by trying."""
 
 from __future__ import annotations
 
@@ -34,6 +34,32 @@ def dependent_results(
         position
         for position, (before, after) in enumerate(zip(first, second, strict=True))
         if not _same(before.numpy()[1:], after.numpy()[1:])
+    ]
+
+
+def differing_rows(
+    whole: Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]],
+    part: Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]],
+    feeds: Sequence[tf.TensorSpec],
+    rows: int,
+) -> list[int]:
+    """Runs a function of the whole batch, and its form for the first `rows`, on the CPU.
+
+    Args:
+      whole: from batches as `feeds` says to results, all with the same leading dimension.
+      part: the same for `rows` rows.
+
+    Returns:
+      Positions of results in whose first rows the two differ.
+    """
+    values = np.random.default_rng(1)
+    batches = [_random_batch(values, spec) for spec in feeds]
+    expected = whole([tf.constant(batch) for batch in batches])
+    found = part([tf.constant(batch[:rows]) for batch in batches])
+    return [
+        position
+        for position, (one, other) in enumerate(zip(expected, found, strict=True))
+        if not _same(one.numpy()[:rows], other.numpy())
     ]
 
 

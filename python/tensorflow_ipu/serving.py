@@ -47,6 +47,8 @@ def export_single_step(
     replicas: int | None = None,
     target_cpu: str = DEFAULT_TARGET_CPU,
     progress: ProgressCallback | bool | None = None,
+    max_wait_us: int = 0,
+    smaller_batches: Sequence[int] | None = None,
 ) -> Any:
     """Exports a function that runs on one device.
 
@@ -74,6 +76,11 @@ def export_single_step(
       target_cpu: name of the CPU, as LLVM knows it, that code is generated for.
       progress: None for a progress bar when stderr is a terminal, True or False, or a function that is called
         with what is being done and the share done so far.
+      max_wait_us: with dynamic_batch, how long, in microseconds, rows may wait for others to fill a step. 0:
+        they never wait; while the device works on a step, the next one gathers.
+      smaller_batches: with dynamic_batch, numbers of rows below the batch that code is generated for as well,
+        so that a step of few rows costs little. None: 1, 4, 16, ... if the program's results do not depend on
+        the batch; (): none.
 
     Returns:
       A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several) that runs
@@ -95,7 +102,16 @@ def export_single_step(
         output_names=output_names,
         preprocessing=HostStepArguments(preprocessing_step, preprocessing_step_signature),
         postprocessing=HostStepArguments(postprocessing_step, postprocessing_step_signature),
-        options=ExportOptions(purge_export_dir, timeout_us, dynamic_batch, replicas, target_cpu, progress),
+        options=ExportOptions(
+            purge_export_dir,
+            timeout_us,
+            dynamic_batch,
+            replicas,
+            target_cpu,
+            progress,
+            max_wait_us,
+            smaller_batches,
+        ),
     )
 
 
@@ -122,6 +138,8 @@ def export_pipeline(
     replicas: int | None = None,
     target_cpu: str = DEFAULT_TARGET_CPU,
     progress: ProgressCallback | bool | None = None,
+    max_wait_us: int = 0,
+    smaller_batches: Sequence[int] | None = None,
 ) -> Any:
     """Exports a pipeline: functions that run one behind the other, each on an IPU of its own.
 
@@ -140,8 +158,8 @@ def export_pipeline(
         `input_signature`.
       input_dataset, output_names, preprocessing_step, preprocessing_step_signature, postprocessing_step,
       postprocessing_step_signature, purge_export_dir, timeout_us, dynamic_batch, replicas, target_cpu,
-      progress: see
-        export_single_step(). With one preprocessing step, the dataset describes what that takes.
+      progress, max_wait_us, smaller_batches: see export_single_step(). With a
+      preprocessing step, the dataset describes what that takes.
 
     Returns:
       A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several) that runs
@@ -181,5 +199,14 @@ def export_pipeline(
         preprocessing=HostStepArguments(preprocessing_step, preprocessing_step_signature),
         postprocessing=HostStepArguments(postprocessing_step, postprocessing_step_signature),
         leading_constants=[] if inputs is None else list(inputs),
-        options=ExportOptions(purge_export_dir, timeout_us, dynamic_batch, replicas, target_cpu, progress),
+        options=ExportOptions(
+            purge_export_dir,
+            timeout_us,
+            dynamic_batch,
+            replicas,
+            target_cpu,
+            progress,
+            max_wait_us,
+            smaller_batches,
+        ),
     )

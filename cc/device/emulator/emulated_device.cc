@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -39,7 +40,7 @@ class EmulatedDevice : public Device {
   EmulatedDevice(std::shared_ptr<const LoadedProgram> program, std::vector<AlignedBuffer> startup_inputs,
                  FaultInjection faults)
       : program_(std::move(program)),
-        plan_(program_->plan),
+        plan_(program_->whole.plan),
         header_(program_->executable->header()),
         watch_(header_.floating_point()),
         startup_inputs_(std::move(startup_inputs)),
@@ -53,16 +54,25 @@ class EmulatedDevice : public Device {
         completed_(plan_.stages.size()),
         lanes_(plan_.lanes.size()) {
     for (auto& slot : slots_) {
-      for (std::size_t size : plan_.slot_sizes) slot.emplace_back(size);
+      for (std::size_t i = 0; i < plan_.slot_sizes.size(); ++i) {
+        std::size_t size = plan_.slot_sizes[i];
+        for (const LoadedStages& variant : program_->variants) {
+          size = std::max(size, variant.plan.slot_sizes[i]);
+        }
+        slot.emplace_back(size);
+      }
     }
     for (std::size_t c = 0; c < carried_.size(); ++c) {
       for (AlignedBuffer& buffer : carried_[c].buffers) buffer = AlignedBuffer(plan_.carried_sizes[c]);
     }
     for (std::size_t s = 0; s < stages_.size(); ++s) {
-      stages_[s].arguments.resize(plan_.stages[s].arguments.size());
       stages_[s].results.resize(plan_.stages[s].results.size());
+      std::size_t temp_size = program_->whole.code[s]->temp_size();
+      for (const LoadedStages& variant : program_->variants) {
+        temp_size = std::max(temp_size, variant.code[s]->temp_size());
+      }
       AlignedBuffer& temp = temps_[plan_.stages[s].lane];
-      if (temp.size() < program_->code[s]->temp_size()) temp = AlignedBuffer(program_->code[s]->temp_size());
+      if (temp.size() < temp_size) temp = AlignedBuffer(temp_size);
     }
     for (std::size_t lane = plan_.first_lane_enters ? 1 : 0; lane < lanes_.size(); ++lane) {
       lanes_[lane].thread = std::thread([this, lane] { ServeLane(lane); });
@@ -139,20 +149,23 @@ class EmulatedDevice : public Device {
   }
 
   std::optional<DeviceFailure> Execute(std::uint32_t s, const Entry& entry) {
-    const StagePlan& stage = plan_.stages[s];
+    const LoadedStages& loaded = program_->ForRows(entry.step->computed_rows);
+    const StagePlan& stage = loaded.plan.stages[s];
     StageBuffers& buffers = stages_[s];
     if (s == 0 && !faults_.empty()) {
       if (std::optional<DeviceFailure> fault = faults_.At(steps_of_device_++)) return fault;
     }
+    buffers.arguments.resize(stage.arguments.size());
     for (std::size_t i = 0; i < stage.arguments.size(); ++i) {
-      buffers.arguments[i] = Resolve(stage.arguments[i], entry);
+      buffers.arguments[i] = Resolve(stage.arguments[i], entry).subspan(0, stage.argument_sizes[i]);
     }
     for (std::size_t i = 0; i < stage.results.size(); ++i) {
-      buffers.results[i] = Locate(stage.results[i], entry);
+      buffers.results[i] = Locate(stage.results[i], entry).subspan(0, stage.result_sizes[i]);
     }
     if (watch_.enabled()) watch_.Clear();
-    const absl::Status status =
-        program_->code[s]->Run(buffers.arguments, buffers.results, temps_[stage.lane].span());
+    const NativeCode& code = *loaded.code[s];
+    const MutableBuffer temp = temps_[stage.lane].span().subspan(0, code.temp_size());
+    const absl::Status status = code.Run(buffers.arguments, buffers.results, temp);
     if (ABSL_PREDICT_FALSE(!status.ok())) {
       return DeviceFailure{
           DeviceFailure::Kind::kApplicationError, "",

@@ -13,11 +13,26 @@
 
 namespace tfipu {
 
+// A program's stages for some number of rows.
+struct LoadedStages {
+  std::int64_t rows = 0;  // 0: the whole batch
+  Plan plan;
+  std::vector<std::unique_ptr<NativeCode>> code;  // one for each stage
+};
+
 // What all devices of a program share. Immutable.
 struct LoadedProgram {
   std::shared_ptr<const Executable> executable;
-  Plan plan;
-  std::vector<std::unique_ptr<NativeCode>> code;  // one for each stage
+  LoadedStages whole;
+  // For fewer rows. Their plans differ from the whole one's in sizes, and in the weights that stages read.
+  std::vector<LoadedStages> variants;
+
+  const LoadedStages& ForRows(std::int64_t rows) const {
+    for (const LoadedStages& variant : variants) {
+      if (variant.rows == rows) return variant;
+    }
+    return whole;
+  }
 };
 
 // A device with a thread for each lane of the plan but the first, which the thread inside Run() serves when

@@ -12,6 +12,7 @@
 #include "cc/device/emulator/floating_point.h"
 #include "cc/device/emulator/native_code.h"
 #include "cc/device/emulator/plan.h"
+#include "cc/executable/row_variants.h"
 
 namespace tfipu {
 namespace {
@@ -24,10 +25,10 @@ absl::Status Named(const absl::Status& status, const Executable& executable, int
 
 // Runs a stage on zeros and its weights: XLA sets things up in the first call, and weights are read from the
 // file.
-absl::Status WarmUp(const LoadedProgram& program, int s) {
-  const NativeCode& code = *program.code[s];
-  const StagePlan& stage = program.plan.stages[s];
-  const ExecutableHeader& header = program.executable->header();
+absl::Status WarmUp(const Executable& executable, const LoadedStages& loaded, int s) {
+  const NativeCode& code = *loaded.code[s];
+  const StagePlan& stage = loaded.plan.stages[s];
+  const ExecutableHeader& header = executable.header();
   AlignedBuffer zeros(stage.argument_sizes.empty()
                           ? 0
                           : *std::max_element(stage.argument_sizes.begin(), stage.argument_sizes.end()));
@@ -36,7 +37,7 @@ absl::Status WarmUp(const LoadedProgram& program, int s) {
   for (std::size_t i = 0; i < stage.arguments.size(); ++i) {
     const ValueRef& value = stage.arguments[i];
     arguments.push_back(value.source() == ValueRef::WEIGHT
-                            ? program.executable->blob(header.weights(value.index()).blob())
+                            ? executable.blob(header.weights(value.index()).blob())
                             : ConstBuffer(zeros.data(), stage.argument_sizes[i]));
   }
   std::vector<AlignedBuffer> buffers;
@@ -44,6 +45,26 @@ absl::Status WarmUp(const LoadedProgram& program, int s) {
   for (std::size_t size : stage.result_sizes) results.push_back(buffers.emplace_back(size).span());
   const AlignedBuffer temp(code.temp_size());
   return code.Run(arguments, results, temp.span());
+}
+
+// `header` is the executable's, or that of a variant.
+absl::StatusOr<LoadedStages> LoadStages(const Executable& executable, const ExecutableHeader& header,
+                                        std::int64_t rows) {
+  LoadedStages loaded;
+  loaded.rows = rows;
+  TFIPU_ASSIGN_OR_RETURN(loaded.plan, Plan::Make(header));
+  for (int s = 0; s < header.stages_size(); ++s) {
+    const StagePlan& stage = loaded.plan.stages[s];
+    auto code =
+        NativeCode::Load(executable.blob(header.stages(s).code()), stage.argument_sizes, stage.result_sizes);
+    if (!code.ok()) return Named(code.status(), executable, s);
+    loaded.code.push_back(*std::move(code));
+    if (!loaded.code[s]->always_ends()) continue;
+    if (absl::Status status = WarmUp(executable, loaded, s); !status.ok()) {
+      return Named(status, executable, s);
+    }
+  }
+  return loaded;
 }
 
 class EmulatedProgram : public Program {
@@ -67,16 +88,12 @@ class EmulatorBackend : public Backend {
     const ExecutableHeader& header = executable->header();
     auto loaded = std::make_shared<LoadedProgram>();
     loaded->executable = executable;
-    TFIPU_ASSIGN_OR_RETURN(loaded->plan, Plan::Make(header));
     const ScopedFlushDenormals flush;
-    for (int s = 0; s < header.stages_size(); ++s) {
-      const StagePlan& stage = loaded->plan.stages[s];
-      auto code = NativeCode::Load(executable->blob(header.stages(s).code()), stage.argument_sizes,
-                                   stage.result_sizes);
-      if (!code.ok()) return Named(code.status(), *executable, s);
-      loaded->code.push_back(*std::move(code));
-      if (!loaded->code[s]->always_ends()) continue;
-      if (absl::Status status = WarmUp(*loaded, s); !status.ok()) return Named(status, *executable, s);
+    TFIPU_ASSIGN_OR_RETURN(loaded->whole, LoadStages(*executable, header, 0));
+    for (const RowVariant& variant : header.row_variants()) {
+      TFIPU_ASSIGN_OR_RETURN(LoadedStages stages,
+                             LoadStages(*executable, HeaderOfVariant(header, variant), variant.rows()));
+      loaded->variants.push_back(std::move(stages));
     }
     return std::make_shared<EmulatedProgram>(std::move(loaded));
   }

@@ -594,5 +594,62 @@ TEST(EmulatorTest, UnloadingGivesMemoryAndThreadsBack) {
   EXPECT_LT(ResidentKilobytes() - resident, 8 * 1024);
 }
 
+// Steps of any numbers of rows, each with feeds of its own size.
+class RowSteps : public StepSource {
+ public:
+  RowSteps(const std::vector<int>& rows, int width) {
+    for (const int count : rows) {
+      in_.emplace_back(count * width * 4);
+      out_.emplace_back(count * width * 4);
+      for (int i = 0; i < count * width; ++i) Floats(in_.back())[i] = 0.01f * (i % 37) - 0.1f;
+      steps_.emplace_back();
+      steps_.back().infeeds = {in_.back().span()};
+      steps_.back().outfeeds = {out_.back().span()};
+      steps_.back().computed_rows = count;
+    }
+  }
+  Step* NextStep() override { return next_ == steps_.size() ? nullptr : &steps_[next_++]; }
+  void StepDone(Step*) override { ++done_; }
+  void RunEnded() override {}
+
+  int done() const { return done_; }
+  const float* out(std::size_t step) const { return Floats(out_[step]); }
+
+ private:
+  static float* Floats(const AlignedBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
+
+  std::vector<AlignedBuffer> in_, out_;
+  std::vector<Step> steps_;
+  std::size_t next_ = 0;
+  int done_ = 0;
+};
+
+TEST(EmulatorTest, StepsOfFewerRowsRunTheirVariants) {
+  for (const Schedule schedule : {SEQUENTIAL, GROUPED}) {
+    TestingProgram program =
+        TestingProgram::ChainOfModules({MlpHlo(8, {16, 32}), MlpHlo(8, {32, 16}, 2)}, {8, 16}, schedule);
+    program.header.set_dynamic_batch(true);
+    program.header.mutable_floating_point()->set_inv(true);
+    CompileOptions options;
+    for (const int rows : {1, 4}) {
+      options.row_variants.push_back(
+          {static_cast<std::uint32_t>(rows), {MlpHlo(rows, {16, 32}), MlpHlo(rows, {32, 16}, 2)}});
+    }
+    auto loaded = program.Load(options);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    auto device = (*loaded)->CreateDevice({});
+    ASSERT_TRUE(device.ok());
+    const std::vector<int> rows = {8, 1, 4, 8, 4, 1, 1};
+    RowSteps steps(rows, 16);
+    EXPECT_FALSE((*device)->Run(steps).has_value());
+    ASSERT_EQ(steps.done(), rows.size());
+    for (std::size_t step = 0; step < rows.size(); ++step) {
+      for (int i = 0; i < rows[step] * 16; ++i) {
+        ASSERT_NEAR(steps.out(step)[i], steps.out(0)[i], 1e-5) << step << " " << i;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tfipu

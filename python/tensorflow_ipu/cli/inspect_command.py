@@ -54,8 +54,10 @@ def _describe(report: dict[str, Any]) -> Iterator[str]:
     memory = target["tiles_per_ipu"] * target["memory_per_tile"]
     exceptions = [name for name in ("inv", "div0", "oflo") if header["floating_point"][name]]
     if header["dynamic_batch"]:
+        smaller = ", ".join(str(variant["rows"]) for variant in header["row_variants"])
         batching = (
-            f"rows of concurrent calls are packed into batches of {compiled_rows(header)}; "
+            f"rows of concurrent calls are packed into batches of {compiled_rows(header)}"
+            f"{f', or {smaller} when there are few' if smaller else ''}; "
             f"a row waits up to {header['max_wait_us']} us for company"
         )
     else:
@@ -78,7 +80,7 @@ def _describe(report: dict[str, Any]) -> Iterator[str]:
                 if hold
                 else "never",
             ),
-            ("replicas", str(max(header["replicas"], 1))),
+            ("replicas", str(header["replicas"]) if header["replicas"] else "as whoever runs it chooses"),
             ("ends a run on", ", ".join(exceptions) or "no floating-point exception"),
             (
                 "target",

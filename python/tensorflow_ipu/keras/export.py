@@ -38,6 +38,8 @@ def export_keras(
     replicas: int | None = None,
     target_cpu: str = DEFAULT_TARGET_CPU,
     progress: ProgressCallback | bool | None = None,
+    max_wait_us: int = 0,
+    smaller_batches: Sequence[int] | None = None,
 ) -> Any:
     """Exports a Keras model that was made inside an IPU strategy.
 
@@ -56,7 +58,8 @@ def export_keras(
       postprocessing_step: function that runs on the CPU on the outputs of the model.
       postprocessing_step_signature: as preprocessing_step_signature.
       purge_export_dir: replaces what is in `export_dir`, once the new model is complete.
-      timeout_us, dynamic_batch, replicas, target_cpu, progress: see export_single_step().
+      timeout_us, dynamic_batch, replicas, target_cpu, progress, max_wait_us, smaller_batches: see
+        export_single_step().
 
     Returns:
       A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several, ordered
@@ -100,7 +103,16 @@ def export_keras(
         output_names=output_names,
         preprocessing=HostStepArguments(preprocessing_step, preprocessing_step_signature),
         postprocessing=HostStepArguments(postprocessing_step, postprocessing_step_signature),
-        options=ExportOptions(purge_export_dir, timeout_us, dynamic_batch, replicas, target_cpu, progress),
+        options=ExportOptions(
+            purge_export_dir,
+            timeout_us,
+            dynamic_batch,
+            replicas,
+            target_cpu,
+            progress,
+            max_wait_us,
+            smaller_batches,
+        ),
     )
 
 

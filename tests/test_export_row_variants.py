@@ -1,0 +1,169 @@
+"""Code for fewer rows than the batch: what is made of it, and where there is none."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from export_models import serve
+from tensorflow.python import ipu
+from tensorflow_ipu import serving
+from tensorflow_ipu._runtime import native
+
+WEIGHTS = tf.constant(np.random.default_rng(1).normal(size=(3, 2)), tf.float32)
+EIGHT = [tf.TensorSpec([8, 3])]
+
+
+def header(directory: Path) -> dict[str, Any]:
+    return json.loads(native.inspect(os.path.join(directory, "assets", "executable.ipu")))
+
+
+def counts(directory: Path) -> list[int]:
+    return [variant["rows"] for variant in header(directory)["row_variants"]]
+
+
+def product(x: tf.Tensor) -> tf.Tensor:
+    return tf.linalg.matmul(x, WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "batch, smaller, made",
+    [(8, None, [1, 4]), (4, None, [1]), (1, None, []), (8, (), []), (8, (3, 2, 3), [2, 3])],
+)
+def test_code_is_made_for_fewer_rows(
+    tmp_path: Path, batch: int, smaller: tuple[int, ...] | None, made: list[int]
+) -> None:
+    run = serving.export_single_step(
+        product,
+        str(tmp_path / "m"),
+        4,
+        [tf.TensorSpec([batch, 3])],
+        dynamic_batch=True,
+        smaller_batches=smaller,
+    )
+    assert counts(tmp_path / "m") == made
+    for rows in (1, 2, 3, 4, 5, 8, 21):
+        x = np.random.default_rng(rows).normal(size=(rows, 3)).astype("float32")
+        np.testing.assert_allclose(run(tf.constant(x)), x @ WEIGHTS.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_are_stored_once(tmp_path: Path) -> None:
+    weights = tf.random.normal([64, 64])
+    for name, smaller in (("one", ()), ("more", None)):
+        serving.export_single_step(
+            lambda x: tf.linalg.matmul(x, weights),
+            str(tmp_path / name),
+            1,
+            [tf.TensorSpec([64, 64])],
+            dynamic_batch=True,
+            smaller_batches=smaller,
+        )
+    assert counts(tmp_path / "more") == [1, 4, 16]
+    assert len(header(tmp_path / "more")["weights"]) == len(header(tmp_path / "one")["weights"])
+
+
+def test_steps_compute_no_more_rows_than_the_variant(tmp_path: Path) -> None:
+    run = serving.export_single_step(product, str(tmp_path / "m"), 4, EIGHT, dynamic_batch=True)
+    (name,) = native.engine_names()
+    for rows in (1, 3, 8):
+        run(tf.ones([rows, 3]))
+    statistics = native.engine_statistics(name)
+    assert (statistics["steps"], statistics["rows"], statistics["padded_rows"]) == (3, 12, 1)
+
+
+@pytest.mark.parametrize(
+    "function, reason",
+    [
+        (lambda x: x / x.shape[0], "other values for 1 rows"),
+        (lambda x: tf.reshape(tf.reshape(x, [24]), [8, 3]), "cannot be traced for 1 rows"),
+        (lambda x: x + tf.ones([8, 3]), "another number of rows for 1 rows"),
+    ],
+    ids=["a number", "a shape", "broadcast"],
+)
+def test_a_program_that_depends_on_its_batch_has_none(
+    tmp_path: Path, function: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tensorflow_ipu")
+    run = serving.export_single_step(function, str(tmp_path / "m"), 1, EIGHT, dynamic_batch=True)
+    assert counts(tmp_path / "m") == []
+    assert any("few rows cost what 8 do" in text and reason in text for text in caplog.messages)
+    x = tf.constant(np.random.default_rng(1).normal(size=(8, 3)), tf.float32)
+    np.testing.assert_allclose(run(x), function(x), rtol=1e-6)
+    # Who asks for a variant is told that there is none.
+    with pytest.raises(ValueError, match=reason):
+        serving.export_single_step(
+            function, str(tmp_path / "n"), 1, EIGHT, dynamic_batch=True, smaller_batches=[1]
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments, error, reason",
+    [
+        ({"smaller_batches": [8]}, ValueError, "between 1 and 7"),
+        ({"smaller_batches": [0]}, ValueError, "at least 1"),
+        ({"smaller_batches": ["1"]}, TypeError, "integer"),
+        ({"max_wait_us": -1}, ValueError, "at least 0"),
+        ({"max_wait_us": 1.5}, TypeError, "integer"),
+        ({"dynamic_batch": False, "smaller_batches": [1]}, ValueError, "dynamic_batch=True"),
+        ({"dynamic_batch": False, "max_wait_us": 1}, ValueError, "dynamic_batch=True"),
+    ],
+)
+def test_wrong_arguments(
+    tmp_path: Path, arguments: dict[str, Any], error: type[Exception], reason: str
+) -> None:
+    with pytest.raises(error, match=reason):
+        serving.export_single_step(
+            product, str(tmp_path / "m"), 1, EIGHT, **{"dynamic_batch": True, **arguments}
+        )
+
+
+def test_the_waiting_time_is_in_the_executable(tmp_path: Path) -> None:
+    serving.export_single_step(product, str(tmp_path / "m"), 1, EIGHT, dynamic_batch=True, max_wait_us=250)
+    assert header(tmp_path / "m")["max_wait_us"] == "250"
+
+
+@pytest.fixture
+def two_ipus() -> Iterator[None]:
+    config = ipu.config.IPUConfig()
+    config.auto_select_ipus = 2
+    config.configure_ipu_system()
+    yield
+    ipu.config.reset_ipu_configuration()
+
+
+@pytest.mark.usefixtures("two_ipus")
+def test_pipelines_have_variants(tmp_path: Path) -> None:
+    run = serving.export_pipeline(
+        [product, lambda y: y + 1.0],
+        str(tmp_path / "m"),
+        4,
+        predict_step_signature=EIGHT,
+        dynamic_batch=True,
+        timeout_us=100,
+    )
+    assert counts(tmp_path / "m") == [1, 4]
+    for rows in (1, 4, 6, 8, 30):
+        x = np.random.default_rng(rows).normal(size=(rows, 3)).astype("float32")
+        np.testing.assert_allclose(run(tf.constant(x)), x @ WEIGHTS.numpy() + 1, rtol=1e-5, atol=1e-5)
+
+
+def test_keras_models_have_variants(tmp_path: Path) -> None:
+    with ipu.ipu_strategy.IPUStrategy().scope():
+        inputs = keras.Input((3,), batch_size=8)
+        model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    serving.export_keras(model, str(tmp_path / "m"), dynamic_batch=True)
+    assert counts(tmp_path / "m") == [1, 4]
+    call = serve(tmp_path / "m")
+    x = np.random.default_rng(1).normal(size=(3, 3)).astype("float32")
+    (name,) = (
+        tf.saved_model.load(str(tmp_path / "m")).signatures["serving_default"].structured_input_signature[1]
+    )
+    np.testing.assert_allclose(next(iter(call(**{name: x}).values())), model(x).numpy(), rtol=1e-5, atol=1e-5)
