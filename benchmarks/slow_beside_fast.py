@@ -3,10 +3,10 @@
     python benchmarks/slow_beside_fast.py --load=build/benchmarks/grpc_load [SERVER]
 
 Latencies of a fast model, of model status and metadata over REST, and of the health check over gRPC, asked
-one at a time: alone, and beside 32 calls in flight of a model that takes 50 ms. The slow model is of two kinds:
-`waiting` holds its callers without computing (an exported model whose rows wait for company), `computing`
-keeps a core busy for 50 ms of each call, so that 32 calls want far more than the machine has. Prints p50 and
-p99 in microseconds, and the ratios to those alone.
+one at a time: alone, and beside 32 calls in flight of a model that takes 50 ms. The slow model is of two
+kinds: `waiting` holds its callers without computing (an exported model whose rows wait for company),
+`computing` keeps a core busy for 50 ms of each call, so that 32 calls want far more than the machine has.
+Prints p50 and p99 in microseconds, and the ratios to those alone.
 """
 
 from __future__ import annotations
