@@ -20,13 +20,18 @@ HERE = Path(__file__).resolve().parent
 def commands(build: Path, server: str) -> dict[str, list[str]]:
     """The command line of each benchmark, by name."""
     native = build / "benchmarks"
+    load = f"--load={native / 'grpc_load'}"
     return {
         "emulator": [str(native / "emulator_benchmark"), "--benchmark_min_time=0.3"],
         "json_floats": [str(native / "json_floats"), "--benchmark_min_time=0.3"],
         "op_overhead": [str(native / "op_overhead")],
         "batching": [str(native / "batching")],
         "export_resnet50": [sys.executable, str(HERE / "export_resnet50.py")],
-        "serve": [sys.executable, str(HERE / "serve_compare.py"), f"--load={native / 'grpc_load'}", server],
+        "low_load": [sys.executable, str(HERE / "low_load.py"), load, server],
+        "arrival_rates": [sys.executable, str(HERE / "arrival_rates.py"), load, server],
+        "slow_beside_fast": [sys.executable, str(HERE / "slow_beside_fast.py"), load, server],
+        "upgrade": [sys.executable, str(HERE / "upgrade.py"), load, server],
+        "serve": [sys.executable, str(HERE / "serve_compare.py"), load, server],
     }
 
 
