@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -9,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "cc/base/status_macros.h"
 #include "google/protobuf/io/tokenizer.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/text_format.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/platform/path.h"
@@ -18,6 +21,9 @@ namespace {
 
 using tensorflow::serving::ModelConfig;
 using tensorflow::serving::ModelServerConfig;
+
+// Messages within messages that a text may have; more would take the parser's whole stack.
+constexpr int kMaxNesting = 100;
 
 // Keeps the first error with its place.
 class FirstError : public google::protobuf::io::ErrorCollector {
@@ -30,6 +36,26 @@ class FirstError : public google::protobuf::io::ErrorCollector {
  private:
   std::string text_;
 };
+
+// The parser's own limit does not count messages within an Any.
+bool NestingIsBounded(absl::string_view text, FirstError* error) {
+  google::protobuf::io::ArrayInputStream stream(text.data(), static_cast<int>(text.size()));
+  // What is wrong with a token is for the parser to say.
+  FirstError ignored;
+  google::protobuf::io::Tokenizer tokenizer(&stream, &ignored);
+  tokenizer.set_comment_style(google::protobuf::io::Tokenizer::SH_COMMENT_STYLE);
+  int depth = 0;
+  while (tokenizer.Next()) {
+    const std::string& token = tokenizer.current().text;
+    if (token == "{" || token == "<" || token == "[") ++depth;
+    if (token == "}" || token == ">" || token == "]") --depth;
+    if (depth <= kMaxNesting) continue;
+    error->RecordError(tokenizer.current().line, tokenizer.current().column,
+                       absl::StrCat("found more than ", kMaxNesting, " messages within each other."));
+    return false;
+  }
+  return true;
+}
 
 absl::StatusOr<VersionPolicy> PolicyFrom(const ModelConfig& config) {
   VersionPolicy policy;
@@ -46,7 +72,8 @@ absl::StatusOr<VersionPolicy> PolicyFrom(const ModelConfig& config) {
     }
   } else if (proto.has_latest()) {
     // Not set means 1.
-    policy.count = proto.latest().num_versions() == 0 ? 1 : static_cast<int>(proto.latest().num_versions());
+    policy.count = static_cast<int>(
+        std::clamp<std::uint32_t>(proto.latest().num_versions(), 1, std::numeric_limits<int>::max()));
   }
   return policy;
 }
@@ -58,7 +85,9 @@ absl::Status ParseTextProto(absl::string_view text, absl::string_view name,
   FirstError error;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
-  if (parser.ParseFromString(std::string(text), message)) return absl::OkStatus();
+  if (NestingIsBounded(text, &error) && parser.ParseFromString(std::string(text), message)) {
+    return absl::OkStatus();
+  }
   return absl::InvalidArgumentError(absl::StrCat(name, " is no ", message->GetDescriptor()->name(),
                                                  " in protobuf text format: ", error.text()));
 }

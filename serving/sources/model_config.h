@@ -30,8 +30,8 @@ struct ConfiguredModel {
 };
 
 // Checks a config whole before any of it takes effect. InvalidArgument names the model and the field: no
-// name, a name twice, no base_path, a platform other than "tensorflow", latest with num_versions < 1,
-// specific without versions, custom_model_config. A relative base path is meant from the working directory.
+// name, a name twice, no base_path, a platform other than "tensorflow", specific without versions,
+// custom_model_config. A relative base path is meant from the working directory.
 absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(
     const tensorflow::serving::ModelServerConfig& config);
 

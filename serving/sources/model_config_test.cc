@@ -56,5 +56,20 @@ TEST(ModelConfigTest, NamesWhatIsWrong) {
   EXPECT_THAT(message("custom_model_config {}"), HasSubstr("custom_model_config"));
 }
 
+TEST(ModelConfigTest, DeepNestingIsAnError) {
+  std::string text = "custom_model_config {";
+  for (int i = 0; i < 100'000; ++i) text += "[type.googleapis.com/google.protobuf.Any]{";
+  EXPECT_THAT(std::string(Check(text).status().message()),
+              HasSubstr("more than 100 messages within each other"));
+}
+
+TEST(ModelConfigTest, LatestMayNameMoreVersionsThanAnIntHolds) {
+  const auto models = Check(
+      "model_config_list { config { name: \"a\" base_path: \"/a\""
+      " model_version_policy { latest { num_versions: 4294967295 } } } }");
+  ASSERT_TRUE(models.ok()) << models.status();
+  EXPECT_THAT((*models)[0].watched.policy.Choose({1, 2}), ElementsAre(2, 1));
+}
+
 }  // namespace
 }  // namespace tfipu::serving
