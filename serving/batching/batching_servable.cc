@@ -164,7 +164,8 @@ class BatchingServable : public Servable {
   absl::Status Wait(const Signature& signature, absl::Span<const int> outputs, Queues& queues,
                     Task& task) const {
     absl::MutexLock lock(&queues.mutex);
-    if (queues.waiting_rows + task.rows > options_.max_enqueued_batches * options_.max_batch_size) {
+    // Divided, as the product of two such numbers may be none.
+    if ((queues.waiting_rows + task.rows - 1) / options_.max_batch_size >= options_.max_enqueued_batches) {
       return absl::UnavailableError(absl::StrCat("The batching queue of signature \"", signature.name,
                                                  "\" is full: ", queues.waiting_rows, " rows wait."));
     }

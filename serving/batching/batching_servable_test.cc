@@ -1,6 +1,7 @@
 #include "serving/batching/batching_servable.h"
 
 #include <atomic>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -300,6 +301,15 @@ TEST_F(BatchingServableTest, AFullQueueRefuses) {
   Hold(false);
   first.join();
   second.join();
+}
+
+TEST_F(BatchingServableTest, AQueueMayBePracticallyUnbounded) {
+  BatchingOptions options = WaitForever(2);
+  options.max_enqueued_batches = std::numeric_limits<std::int64_t>::max();
+  Make(options);
+  std::thread other([&] { EXPECT_TRUE(Run("double", Column({1})).ok()); });
+  EXPECT_TRUE(Run("double", Column({2})).ok());
+  other.join();
 }
 
 TEST_F(BatchingServableTest, ManyThreadsGetTheirOwnAnswers) {

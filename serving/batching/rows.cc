@@ -4,7 +4,9 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "cc/base/status_macros.h"
 #include "tensorflow/core/framework/types.h"
+#include "tensorflow/core/util/overflow.h"
 
 namespace tfipu::serving {
 namespace {
@@ -12,6 +14,9 @@ namespace {
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 using tensorflow::tstring;
+
+// Two requests that are long in different dimensions can ask for any amount of zeros.
+constexpr std::int64_t kMaxFillBytes = std::int64_t{64} << 20;
 
 // Copies the elements [from, from + count) of one tensor to `to` of another.
 void CopyElements(const Tensor& source, std::int64_t from, Tensor* target, std::int64_t to,
@@ -31,6 +36,10 @@ std::int64_t RowElements(const TensorShape& shape) {
   std::int64_t elements = 1;
   for (int d = 1; d < shape.dims(); ++d) elements *= shape.dim_size(d);
   return elements;
+}
+
+std::int64_t MultiplyOrMinusOne(std::int64_t a, std::int64_t b) {
+  return a < 0 ? -1 : tensorflow::MultiplyWithoutOverflow(a, b);
 }
 
 // Copies a row of one shape into the corner of a row of a larger one.
@@ -67,19 +76,40 @@ bool SameRowShape(const Tensor& a, const Tensor& b) {
 }
 
 absl::StatusOr<Tensor> JoinRows(const std::vector<const Tensor*>& parts, std::int64_t rows) {
-  TensorShape shape = parts.front()->shape();
+  const Tensor& first = *parts.front();
+  std::vector<std::int64_t> sizes(first.dims());
+  std::int64_t part_rows = 0, part_elements = 0;
   bool padded = false;
   for (const Tensor* const part : parts) {
-    if (part->dims() != shape.dims()) {
-      return absl::InvalidArgumentError(absl::StrCat("Requests with inputs of ", shape.dims(), " and ",
+    if (part->dims() != first.dims()) {
+      return absl::InvalidArgumentError(absl::StrCat("Requests with inputs of ", first.dims(), " and ",
                                                      part->dims(), " dimensions cannot be run together."));
     }
-    padded |= !SameRowShape(*part, *parts.front());
-    for (int d = 1; d < shape.dims(); ++d) shape.set_dim(d, std::max(shape.dim_size(d), part->dim_size(d)));
+    padded |= !SameRowShape(*part, first);
+    for (int d = 1; d < first.dims(); ++d) sizes[d] = std::max(sizes[d], part->dim_size(d));
+    part_rows += part->dim_size(0);
+    part_elements += part->NumElements();
   }
-  shape.set_dim(0, rows);
-  Tensor joined(parts.front()->dtype(), shape);
-  const std::int64_t row = RowElements(shape);
+  std::int64_t row = 1;
+  for (int d = 1; d < first.dims(); ++d) row = MultiplyOrMinusOne(row, sizes[d]);
+  if (padded) {
+    const std::int64_t filled = MultiplyOrMinusOne(row, part_rows);
+    const std::int64_t most =
+        kMaxFillBytes / (first.dtype() == tensorflow::DT_STRING ? static_cast<std::int64_t>(sizeof(tstring))
+                                                                : tensorflow::DataTypeSize(first.dtype()));
+    if (filled < 0 || filled - part_elements > most) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("Requests of too different shapes are not run together: at most ", most,
+                       " elements are filled in."));
+    }
+  }
+  sizes[0] = rows;
+  TensorShape shape;
+  TFIPU_RETURN_IF_ERROR(TensorShape::BuildTensorShape(sizes, &shape));
+  Tensor joined(first.dtype(), shape);
+  if (!joined.IsInitialized()) {
+    return absl::ResourceExhaustedError(absl::StrCat("No memory for a batch of ", rows, " rows."));
+  }
   if (padded) FillWithZeros(&joined);
   std::int64_t at = 0;
   for (const Tensor* const part : parts) {

@@ -16,7 +16,8 @@ bool SameRowShape(const tensorflow::Tensor& a, const tensorflow::Tensor& b);
 
 // The parts under each other, then copies of the first part's first row until there are `rows`. Parts have at
 // least one dimension and the same type. When row shapes differ, rows are filled up with zeros (empty
-// strings) to the largest size of each dimension; InvalidArgument when the numbers of dimensions differ.
+// strings) to the largest size of each dimension; InvalidArgument when the numbers of dimensions differ,
+// ResourceExhausted when more than 64 MB would have to be filled up, or there is no memory.
 absl::StatusOr<tensorflow::Tensor> JoinRows(const std::vector<const tensorflow::Tensor*>& parts,
                                             std::int64_t rows);
 

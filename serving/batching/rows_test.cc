@@ -1,5 +1,6 @@
 #include "serving/batching/rows.h"
 
+#include <limits>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -46,6 +47,15 @@ TEST(RowsTest, FillsUpRowsOfDifferentShapesWithZeros) {
   EXPECT_THAT(Values(*joined), ElementsAre(1, 2, 0, 0, 3, 0, 4, 0, 1, 2, 0, 0));
   const Tensor flat = Make({1}, {1});
   EXPECT_TRUE(absl::IsInvalidArgument(JoinRows({&a, &flat}, 2).status()));
+}
+
+TEST(RowsTest, ManyZerosAndImpossibleSizesAreErrors) {
+  const Tensor tall(tensorflow::DT_INT8, {1, 10'000, 1}), wide(tensorflow::DT_INT8, {1, 1, 10'000});
+  EXPECT_TRUE(absl::IsResourceExhausted(JoinRows({&tall, &wide}, 2).status()));
+  const std::int64_t large = std::int64_t{1} << 40;
+  const Tensor none_tall(tensorflow::DT_INT8, {0, large, 1}), none_wide(tensorflow::DT_INT8, {0, 1, large});
+  EXPECT_TRUE(absl::IsResourceExhausted(JoinRows({&tall, &none_tall, &none_wide}, 1).status()));
+  EXPECT_FALSE(JoinRows({&tall}, std::numeric_limits<std::int64_t>::max()).ok());
 }
 
 TEST(RowsTest, KeepsStrings) {
