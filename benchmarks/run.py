@@ -31,6 +31,7 @@ def commands(build: Path, server: str) -> dict[str, list[str]]:
         "arrival_rates": [sys.executable, str(HERE / "arrival_rates.py"), load, server],
         "slow_beside_fast": [sys.executable, str(HERE / "slow_beside_fast.py"), load, server],
         "upgrade": [sys.executable, str(HERE / "upgrade.py"), load, server],
+        "reload_stress": [sys.executable, str(HERE / "reload_stress.py")],
         "serve": [sys.executable, str(HERE / "serve_compare.py"), load, server],
     }
 

@@ -81,7 +81,10 @@ bool ReadModels(absl::string_view text) {
 bool ReadExecution(const Flags& flags) {
   const auto execution = ExecutionConfigFrom(flags);
   if (!Accepted(execution.status())) return false;
-  Demand(execution->saved_model.session.intra_op_parallelism_threads() != 0, "threads have been decided on");
+  const tensorflow::ConfigProto& session = execution->saved_model.session;
+  Demand(session.intra_op_parallelism_threads() >= 1 && session.intra_op_parallelism_threads() <= 4096 &&
+             session.inter_op_parallelism_threads() >= -1 && session.inter_op_parallelism_threads() <= 4096,
+         "TensorFlow can make the threads");
   if (!execution->batching.has_value()) return true;
   const auto options = BatchingOptionsFrom(*execution->batching);
   Demand(options.ok(), "accepted batching parameters can be followed");

@@ -47,8 +47,9 @@ const std::vector<Group>& Groups() {
         {"use_alts_credentials", &Flags::use_alts_credentials,
          "Google's ALTS, which exists only on Google Cloud: not supported, and an error when set."},
         {"shutdown_grace_seconds", &Flags::shutdown_grace_seconds,
-         "After SIGTERM or SIGINT, how long running requests may take to finish. A second signal ends at "
-         "once."}}},
+         "After SIGTERM or SIGINT, how long running requests may take to finish; then the server ends "
+         "without "
+         "them. A second signal ends at once."}}},
       {"Models",
        {{"model_name", &Flags::model_name, "Name of the model at --model_base_path."},
         {"model_base_path", &Flags::model_base_path,
@@ -120,8 +121,9 @@ const std::vector<Group>& Groups() {
          "Thread pool factories are linked into a server at build time and this one has none: accepted, no "
          "effect."},
         {"mixed_precision", &Flags::mixed_precision,
-         "\"bfloat16\": matrix products and convolutions in bfloat16 where that is safe. Empty: as "
-         "exported."},
+         "\"bfloat16\": matrix products and convolutions in bfloat16 where that is safe, on CPUs with "
+         "AVX-512. "
+         "Empty: as exported."},
         {"xla_cpu_compilation_enabled", &Flags::xla_cpu_compilation_enabled,
          "Compile clusters of operations with XLA at the first call of a shape."},
         {"xla_gpu_compilation_enabled", &Flags::xla_gpu_compilation_enabled, "No GPUs: accepted, no effect."},

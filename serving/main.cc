@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <thread>
@@ -15,6 +17,9 @@
 #include "tensorflow/c/c_api.h"
 
 namespace {
+
+// For unloading models, after the requests' time.
+constexpr std::chrono::seconds kUnloadTime{1};
 
 // Blocks them in this thread and all that it starts.
 sigset_t BlockSignals() {
@@ -32,6 +37,7 @@ sigset_t BlockSignals() {
 int main(int argc, char** argv) {
   using tfipu::serving::LogError;
   using tfipu::serving::LogInfo;
+  using tfipu::serving::LogWarning;
   tfipu::serving::Flags flags;
   if (const absl::Status status =
           tfipu::serving::ParseFlags(absl::MakeConstSpan(argv + 1, argc > 0 ? argc - 1 : 0), &flags);
@@ -63,6 +69,13 @@ int main(int argc, char** argv) {
     sigwait(&signals, &again);
     LogInfo("Signal ", again, ": ending at once.");
     _exit(128 + again);
+  }).detach();
+  // A request may be where nothing ends it, as in an operation that waits for a pipe.
+  const std::chrono::seconds grace(std::max(0, flags.shutdown_grace_seconds));
+  std::thread([grace, received] {
+    std::this_thread::sleep_for(grace + kUnloadTime);
+    LogWarning("Requests still run after ", grace.count(), " seconds: ending without them.");
+    _exit(128 + received);
   }).detach();
   (*server)->Shutdown();
   LogInfo("Ended.");

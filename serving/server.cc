@@ -43,6 +43,7 @@
 #include "serving/sources/config_source.h"
 #include "serving/sources/model_config.h"
 #include "tensorflow/core/platform/env.h"
+#include "tensorflow/core/util/util.h"
 
 namespace tfipu::serving {
 namespace {
@@ -181,6 +182,11 @@ void LogFlagsWithoutEffect(const Flags& flags) {
        "no thread pool factory is linked into this server.");
   note(flags.xla_gpu_compilation_enabled, "xla_gpu_compilation_enabled", "there are no GPUs.");
   note(flags.per_process_gpu_memory_fraction != 0, "per_process_gpu_memory_fraction", "there are no GPUs.");
+  note(flags.mixed_precision == "bfloat16" &&
+           !(tensorflow::IsMKLEnabled() &&
+             tensorflow::IsDataTypeSupportedByOneDNNOnThisCPU(tensorflow::DT_BFLOAT16)),
+       "mixed_precision",
+       "bfloat16 needs a CPU with AVX-512 and TensorFlow's oneDNN operations (TF_ENABLE_ONEDNN_OPTS not 0).");
   note(flags.skip_initialize_tpu, "skip_initialize_tpu", "there are no TPUs.");
 }
 

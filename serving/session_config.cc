@@ -17,6 +17,40 @@ namespace {
 
 using tensorflow::serving::BatchingParameters;
 
+// TensorFlow makes all threads of a pool at once, and ends the process when it cannot.
+constexpr int kMaxThreads = 4096;
+
+absl::Status CheckThreads(absl::string_view name, std::int64_t threads, int least) {
+  if (threads >= least && threads <= kMaxThreads) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, ": found ", threads, ", expected ", least, " to ", kMaxThreads, "."));
+}
+
+// From the flags where they are set; checks what a file has set otherwise.
+absl::Status SetThreads(const Flags& flags, tensorflow::ConfigProto* session) {
+  const std::int64_t both = flags.tensorflow_session_parallelism;
+  const std::int64_t intra = flags.tensorflow_intra_op_parallelism;
+  const std::int64_t inter = flags.tensorflow_inter_op_parallelism;
+  // TensorFlow's word for no pool of inter-op threads is -1.
+  TFIPU_RETURN_IF_ERROR(CheckThreads("--tensorflow_session_parallelism", both, 0));
+  TFIPU_RETURN_IF_ERROR(CheckThreads("--tensorflow_intra_op_parallelism", intra, 0));
+  TFIPU_RETURN_IF_ERROR(CheckThreads("--tensorflow_inter_op_parallelism", inter, -1));
+  if (intra + both > 0) {
+    session->set_intra_op_parallelism_threads(static_cast<int>(intra > 0 ? intra : both));
+  }
+  if (inter != 0 || both > 0) {
+    session->set_inter_op_parallelism_threads(static_cast<int>(inter != 0 ? inter : both));
+  }
+  TFIPU_RETURN_IF_ERROR(
+      CheckThreads("intra_op_parallelism_threads", session->intra_op_parallelism_threads(), 0));
+  TFIPU_RETURN_IF_ERROR(
+      CheckThreads("inter_op_parallelism_threads", session->inter_op_parallelism_threads(), -1));
+  for (const auto& pool : session->session_inter_op_thread_pool()) {
+    TFIPU_RETURN_IF_ERROR(CheckThreads("session_inter_op_thread_pool's num_threads", pool.num_threads(), 0));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadPlatformConfig(const std::string& path, ExecutionConfig* config) {
   tensorflow::serving::PlatformConfigMap platforms;
   TFIPU_RETURN_IF_ERROR(ReadTextProto(path, &platforms));
@@ -54,23 +88,13 @@ absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
   if (!flags.tensorflow_session_config_file.empty()) {
     TFIPU_RETURN_IF_ERROR(ReadTextProto(flags.tensorflow_session_config_file, &session));
   }
-  const auto choose = [](std::int64_t specific, std::int64_t general) {
-    return specific != 0 ? specific : general;
-  };
-  if (const auto threads =
-          choose(flags.tensorflow_intra_op_parallelism, flags.tensorflow_session_parallelism)) {
-    session.set_intra_op_parallelism_threads(static_cast<int>(threads));
-  }
-  if (const auto threads =
-          choose(flags.tensorflow_inter_op_parallelism, flags.tensorflow_session_parallelism)) {
-    session.set_inter_op_parallelism_threads(static_cast<int>(threads));
-  }
+  TFIPU_RETURN_IF_ERROR(SetThreads(flags, &session));
   // Several requests at once keep the cores busy better than one that is divided among them.
   if (session.intra_op_parallelism_threads() == 0) session.set_intra_op_parallelism_threads(1);
   config.saved_model.use_inter_op_pool = session.inter_op_parallelism_threads() > 1;
-  // A served graph never grows.
-  session.mutable_experimental()->set_optimize_for_static_graph(
-      flags.remove_unused_fields_from_bundle_metagraph);
+  // A served graph never grows: what it was made from can go.
+  session.mutable_experimental()->set_disable_optimize_for_static_graph(
+      !flags.remove_unused_fields_from_bundle_metagraph);
   session.mutable_experimental()->set_disable_output_partition_graphs(true);
 
   if (flags.mixed_precision == "bfloat16") {

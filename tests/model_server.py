@@ -114,3 +114,17 @@ def channel(server: ModelServer) -> grpc.Channel:
         server.target,
         [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
     )
+
+
+def threads(server: ModelServer, name: str) -> int:
+    """How many of the server's threads have this name."""
+    tasks = Path(f"/proc/{server.pid}/task").iterdir()
+    return sum((task / "comm").read_text().strip() == name for task in tasks)
+
+
+def anonymous_memory(server: ModelServer) -> int:
+    """KiB of the server that are backed by no file."""
+    for line in Path(f"/proc/{server.pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1])
+    raise AssertionError("no RssAnon")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import urllib.request
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from model_server import ModelServer, channel
+from model_server import ModelServer, anonymous_memory, channel
+from reload_load import ManyModels, clients, reload_all
 from served_models import predict, request, states, wait_until, write_adder, write_batch_size
 from tensorflow_serving.apis import (
     model_management_pb2,
@@ -317,49 +317,20 @@ def test_platform_config_gives_session_and_batching(tmp_path: Path) -> None:
 
 
 def test_many_models_survive_reloads_under_load(tmp_path: Path) -> None:
-    version = write_adder(tmp_path / "source", 1, 1.0)
-    names = [f"m{i}" for i in range(100)]
-    for name in names:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "1").symlink_to(version)
-    kept, changing = names[:50], names[50:]
-    with ModelServer(f"--model_config_file={_write(tmp_path, names)}") as server:
-        ended = threading.Event()
-        wrong: list[object] = []
-
-        def call(first: int) -> None:
-            number = first
-            while not ended.is_set():
-                answer = predict(server.rest, kept[number % len(kept)], [1.0])
-                if answer != (200, {"predictions": [2.0]}):
-                    wrong.append(answer)
-                number += 1
-
-        callers = [threading.Thread(target=call, args=(i,)) for i in range(4)]
-        for caller in callers:
-            caller.start()
-        sizes = []
-        for turn in range(6):
-            reload(server, config(*(model(name, tmp_path / name) for name in kept)))
-            reload(server, config(*(model(name, tmp_path / name) for name in kept + changing)))
-            sizes.append(_anonymous_memory(server.pid))
-            assert wrong == [], f"turn {turn}"
-        ended.set()
-        for caller in callers:
-            caller.join()
-        assert wrong == []
-    # The first turns fill caches and pools.
-    assert sizes[-1] < sizes[2] * 1.25, sizes
-
-
-def _write(folder: Path, names: list[str]) -> Path:
-    file = folder / "models.config"
-    file.write_text(config(*(model(name, folder / name) for name in names)))
-    return file
-
-
-def _anonymous_memory(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1])
-    raise AssertionError("no RssAnon")
+    # benchmarks/reload_stress.py does the same for longer and reports the figures.
+    models = ManyModels(tmp_path, 100)
+    memory = []
+    with ModelServer(f"--model_config_file={models.write_config(1)}") as server:
+        with clients(server, models, 16) as answers:
+            for turn in range(8):
+                version = 2 - turn % 2
+                reload_all(server, models, version)
+                assert answers.wrong == [], f"turn {turn}"
+                # The reload returned: the new versions are those that answer.
+                for name in models.names[turn::20]:
+                    assert predict(server.rest, name, [1.0]) == (200, {"predictions": [1.0 + version]})
+                memory.append(anonymous_memory(server))
+        assert answers.wrong == []
+        assert answers.right > 0
+    # The first turns fill caches and pools. One set of models is about a third of what is in use.
+    assert memory[-1] < memory[3] * 1.2, memory

@@ -75,6 +75,15 @@ def test_help_and_version_are_printed_alone() -> None:
         (["--model_base_path=/m", "--mixed_precision=int4"], "--mixed_precision"),
         (["--model_base_path=/m", "--batching_parameters_file=/b"], "without --enable_batching"),
         (["--model_base_path=/m", "--version_transition=fast"], "--version_transition"),
+        (
+            ["--model_base_path=/m", "--tensorflow_intra_op_parallelism=1000000"],
+            "--tensorflow_intra_op_parallelism: found 1000000, expected 0 to 4096",
+        ),
+        (
+            ["--model_base_path=/m", "--tensorflow_inter_op_parallelism=-2"],
+            "--tensorflow_inter_op_parallelism",
+        ),
+        (["--model_base_path=/m", "--tensorflow_session_parallelism=-1"], "--tensorflow_session_parallelism"),
     ],
 )
 def test_a_wrong_command_line_ends_with_its_reason(flags: list[str], reason: str) -> None:
@@ -180,6 +189,55 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     assert server.process.wait(60) == 128 + signal.SIGTERM
     call.join(60)
     assert answers == [(0, None)]
+
+
+def test_requests_that_outlast_the_grace_do_not_keep_the_server(tmp_path: Path) -> None:
+    gate = Gate(tmp_path, 1)
+    server = ModelServer(f"--model_base_path={tmp_path}", "--model_name=gate", "--shutdown_grace_seconds=0")
+    answers: list[tuple[int, object]] = []
+    call = threading.Thread(target=lambda: answers.append(predict(server.rest, "gate", [1.5])))
+    call.start()
+    gate.wait_for_call()
+    assert server.stop() == 128 + signal.SIGTERM
+    call.join(60)
+    assert answers == [(0, None)]
+    assert "Requests still run after 0 seconds" in server.log()
+
+
+def test_listens_where_it_is_told_to(adder: Path) -> None:
+    def reachable(server: ModelServer, address: str) -> list[bool]:
+        answers = []
+        for port in (server.grpc_port, server.rest_port):
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(family) as client:
+                answers.append(client.connect_ex((address, port)) == 0)
+        return answers
+
+    with ModelServer(f"--model_base_path={adder}") as server:
+        assert reachable(server, "127.0.0.2") == [True, True]
+    with ModelServer(f"--model_base_path={adder}", "--bind_address=127.0.0.1") as server:
+        assert reachable(server, "127.0.0.1") == [True, True]
+        assert reachable(server, "127.0.0.2") == [False, False]
+    ended = run(f"--model_base_path={adder}", "--port=0", "--rest_api_port=-1", "--bind_address=nowhere")
+    assert ended.returncode == 1 and "nowhere" in ended.stderr
+
+
+def test_flags_without_effect_say_so_in_a_line_each(adder: Path) -> None:
+    flags = [
+        "--prefer_tflite_model",
+        "--num_tflite_pools=3",
+        "--num_tflite_interpreters_per_pool=3",
+        "--thread_pool_factory_config_file=/any",
+        "--xla_gpu_compilation_enabled",
+        "--per_process_gpu_memory_fraction=0.5",
+        "--skip_initialize_tpu",
+    ]
+    with ModelServer(f"--model_base_path={adder}", *flags) as server:
+        said = [line for line in server.log().splitlines() if "has no effect" in line]
+        assert predict(server.rest, "default", [1.0]) == (200, {"predictions": [3.0]})
+    assert [re.findall(r"--\w+", line) for line in said] == [[flag.split("=")[0]] for flag in flags]
+    with ModelServer(f"--model_base_path={adder}") as server:
+        assert "has no effect" not in server.log()
 
 
 def test_a_slow_model_holds_up_nobody(tmp_path: Path) -> None:
