@@ -1,0 +1,154 @@
+"""How versions are loaded: attempts after errors that may pass, and how many at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from model_server import ModelServer, threads
+from served_models import Gate, predict, states, wait_until, write_adder
+from tensorflow_serving.apis import prediction_log_pb2
+
+RETRIED = "failed and will be tried again"
+# A file that can be opened, and never has room for what is written.
+FULL = Path("/dev/full")
+
+
+def write_warmup(version: Path, model: str) -> None:
+    """One request with x = [1] before the version is served."""
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = model
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
+    folder = version / "assets.extra"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+
+
+def write_noting_model(base: Path, note: Path) -> None:
+    """A model that is loaded when something can be written to the file `note`."""
+    path = str(note)
+
+    class Noting(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies([tf.io.write_file(path, "called")]):
+                return {"y": tf.identity(x)}
+
+    module = Noting()
+    tf.saved_model.save(module, str(base / "1"), signatures={"serving_default": module.serve})
+    write_warmup(base / "1", "m")
+
+
+def flags(base: Path, *more: str) -> list[str]:
+    return [f"--model_base_path={base}", "--model_name=m", *more]
+
+
+def test_a_transient_error_that_heals_is_retried(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    note.symlink_to(FULL)
+    write_noting_model(tmp_path / "m", note)
+    with ModelServer(
+        *flags(tmp_path / "m", "--max_num_load_retries=1000000", "--load_retry_interval_micros=1000")
+    ) as server:
+        wait_until(lambda: server.log().count(RETRIED) > 3, "attempts")
+        assert states(server.rest, "m")[1][0] == "LOADING"
+        assert "No space left" in server.log()
+        note.unlink()
+        wait_until(lambda: predict(server.rest, "m", [1.5]) == (200, {"predictions": [1.5]}), "the model")
+        assert states(server.rest, "m") == {1: ("AVAILABLE", "")}
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_attempts_are_as_many_as_the_flag_says(tmp_path: Path, retries: int) -> None:
+    note = tmp_path / "note"
+    note.symlink_to(FULL)
+    write_noting_model(tmp_path / "m", note)
+    with ModelServer(
+        *flags(tmp_path / "m", f"--max_num_load_retries={retries}", "--load_retry_interval_micros=1000")
+    ) as server:
+        wait_until(lambda: states(server.rest, "m")[1][0] == "END", "the end of attempts")
+        assert "No space left" in states(server.rest, "m")[1][1]
+        assert server.log().count(RETRIED) == retries
+
+
+def test_the_interval_between_attempts_is_waited_for(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    note.symlink_to(FULL)
+    write_noting_model(tmp_path / "m", note)
+    # With an hour between them there is no second attempt, and the server starts after the first and ends.
+    with ModelServer(*flags(tmp_path / "m", "--load_retry_interval_micros=3600000000")) as server:
+        assert server.log().count(RETRIED) == 1
+        assert states(server.rest, "m")[1][0] == "LOADING"
+        assert server.stop() == 0
+
+
+def test_a_permanent_error_is_final(tmp_path: Path) -> None:
+    version = write_adder(tmp_path / "m", 1, 1.0)
+    (version / "saved_model.pb").write_bytes(b"no SavedModel")
+    with ModelServer(*flags(tmp_path / "m", "--load_retry_interval_micros=1000")) as server:
+        assert states(server.rest, "m")[1][0] == "END"
+        assert RETRIED not in server.log()
+
+
+def test_caches_of_file_systems_may_be_kept(tmp_path: Path) -> None:
+    write_adder(tmp_path / "m", 1, 1.0)
+    # A local disk has none: that it is not asked to flush them can only be seen by the version being served.
+    with ModelServer(*flags(tmp_path / "m", "--noflush_filesystem_caches")) as server:
+        assert predict(server.rest, "m", [1.0]) == (200, {"predictions": [2.0]})
+
+
+def write_config(folder: Path, names: Sequence[str]) -> Path:
+    file = folder / "models.config"
+    unfinished = folder / "models.unfinished"
+    models = " ".join(f'config {{ name: "{name}" base_path: "{folder / name}" }}' for name in names)
+    unfinished.write_text(f"model_config_list {{ {models} }}")
+    unfinished.rename(file)
+    return file
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_versions_are_loaded_at_the_same_time(tmp_path: Path, count: int) -> None:
+    names = ["a", "b", "c"]
+    gates = {name: Gate(tmp_path / name, 1) for name in names}
+    for name in names:
+        write_warmup(tmp_path / name / "1", name)
+    config = write_config(tmp_path, names)
+    with ModelServer(
+        f"--model_config_file={config}", "--listen_while_loading", f"--num_load_threads={count}"
+    ) as server:
+        # All three were wanted before the server listened. A thread is in a version's warm-up until released.
+        for name in names[:count]:
+            gates[name].wait_for_call()
+        # One more has the name: TensorFlow's thread for parts of operations, which a load thread made.
+        assert threads(server, "load") == count + 1
+        assert {states(server.rest, name)[1][0] for name in names} == {"LOADING"}
+        for name in names[:count]:
+            gates[name].release_call()
+        for name in names[count:]:
+            gates[name].wait_for_call()
+            gates[name].release_call()
+        for name in names:
+            wait_until(lambda n=name: states(server.rest, n)[1][0] == "AVAILABLE", name)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_versions_are_unloaded_at_the_same_time(tmp_path: Path, count: int) -> None:
+    version = write_adder(tmp_path / "source", 1, 1.0)
+    names = [f"m{i}" for i in range(30)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1").symlink_to(version)
+    config = write_config(tmp_path, names)
+    with ModelServer(
+        f"--model_config_file={config}",
+        "--model_config_file_poll_wait_seconds=1",
+        f"--num_unload_threads={count}",
+    ) as server:
+        write_config(tmp_path, names[:1])
+        wait_until(lambda: server.log().count("Unloaded servable version") == 29, "the end of 29 models")
+        # Threads are made when all others are busy, and stay.
+        assert threads(server, "unload") == count
