@@ -402,7 +402,9 @@ class Server::Impl {
       profiler_pool_ = std::make_unique<CallPool>(/*max_threads=*/2, /*max_queued=*/8);
       for (RpcMethod& method : ProfilerMethods(profiler_pool_.get())) methods.push_back(std::move(method));
     }
-    for (RpcMethod& method : ReflectionMethods(methods)) methods.push_back(std::move(method));
+    for (RpcMethod& method : ReflectionMethods(methods, options.health_service)) {
+      methods.push_back(std::move(method));
+    }
     std::string error;
     grpc_ = GrpcServer::Start(std::move(options), std::move(methods), &error);
     if (grpc_ == nullptr) return absl::UnavailableError(absl::StrCat("The gRPC API cannot start: ", error));

@@ -194,10 +194,11 @@ std::string Answer(const std::string& bytes, const std::vector<std::string>& ser
 
 }  // namespace
 
-std::vector<RpcMethod> ReflectionMethods(const std::vector<RpcMethod>& methods) {
+std::vector<RpcMethod> ReflectionMethods(const std::vector<RpcMethod>& methods, bool health) {
   const std::string v1 = "grpc.reflection.v1.ServerReflection";
   const std::string v1alpha = "grpc.reflection.v1alpha.ServerReflection";
-  std::set<std::string> names = {"grpc.health.v1.Health", v1, v1alpha};
+  std::set<std::string> names = {v1, v1alpha};
+  if (health) names.insert("grpc.health.v1.Health");
   for (const RpcMethod& method : methods) {
     const std::size_t slash = method.path.rfind('/');
     if (slash != std::string::npos && slash > 1) names.insert(method.path.substr(1, slash - 1));

@@ -34,8 +34,9 @@ std::vector<RpcMethod> ServingMethods(const RpcServices& services);
 // client asks for.
 std::vector<RpcMethod> ProfilerMethods(CallPool* pool);
 
-// grpc.reflection.v1 and v1alpha over TensorFlow's descriptor pool, for the services of `methods` and health.
-std::vector<RpcMethod> ReflectionMethods(const std::vector<RpcMethod>& methods);
+// grpc.reflection.v1 and v1alpha over TensorFlow's descriptor pool, for the services of `methods` and, if the
+// transport serves it, `health`.
+std::vector<RpcMethod> ReflectionMethods(const std::vector<RpcMethod>& methods, bool health);
 
 }  // namespace tfipu::serving
 

@@ -97,15 +97,15 @@ std::unique_ptr<TlsContext> TlsContext::Create(const GrpcTls& options, std::stri
   SSL_CTX_set_session_id_context(context, reinterpret_cast<const unsigned char*>("grpc"), 4);
   SSL_CTX_set_alpn_select_cb(context, ChooseProtocol, nullptr);
   if (!UseCertificates(context, options.server_cert)) {
-    *error = "The server certificate is not a PEM certificate: " + LastError();
+    *error = "server_cert is no PEM certificate: " + LastError();
     return nullptr;
   }
   if (!UseKey(context, options.server_key)) {
-    *error = "The server key is not a PEM private key that fits the certificate: " + LastError();
+    *error = "server_key is no PEM private key that fits server_cert: " + LastError();
     return nullptr;
   }
   if (SSL_CTX_check_private_key(context) != 1) {
-    *error = "The server key does not belong to the server certificate: " + LastError();
+    *error = "server_key does not belong to server_cert: " + LastError();
     return nullptr;
   }
   if (options.custom_ca.empty()) {
