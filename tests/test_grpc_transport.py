@@ -1,11 +1,9 @@
-"""The gRPC transport of the running server: limits, deadlines, TLS, Unix sockets, health, reflection."""
+"""The gRPC transport of the running server: limits, deadlines, Unix sockets, health, reflection."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -208,66 +206,6 @@ def test_unix_socket(models: Path, tmp_path: Path) -> None:
         with channel(server) as connection:
             assert add(connection) == 3.0
     assert not path.exists()
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ca.pem, server.pem, server.key, client.pem and client.key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl program")
-    folder = tmp_path_factory.mktemp("keys")
-
-    def run(*arguments: str) -> None:
-        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ["-newkey", "rsa:2048", "-nodes"]
-    run("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=authority")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
-    for name in ("server", "client"):
-        run("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", "/CN=localhost")
-        signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
-        run("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
-    return folder
-
-
-def ssl_config(keys: Path, folder: Path, client_verify: bool) -> Path:
-    def quoted(name: str) -> str:
-        return '"' + (keys / name).read_text().replace("\n", "\\n") + '"'
-
-    path = folder / "ssl.config"
-    path.write_text(
-        f"server_key: {quoted('server.key')}\nserver_cert: {quoted('server.pem')}\n"
-        f"custom_ca: {quoted('ca.pem')}\nclient_verify: {str(client_verify).lower()}\n"
-    )
-    return path
-
-
-@pytest.mark.parametrize("client_verify", [False, True], ids=["server", "mutual"])
-def test_tls(models: Path, keys: Path, tmp_path: Path, client_verify: bool) -> None:
-    def read(name: str) -> bytes:
-        return (keys / name).read_bytes()
-
-    flags = [
-        "--model_name=adder",
-        f"--model_base_path={models / 'adder'}",
-        f"--ssl_config_file={ssl_config(keys, tmp_path, client_verify)}",
-    ]
-    with ModelServer(*flags) as server:
-        target = f"localhost:{server.grpc_port}"
-        nameless = grpc.ssl_channel_credentials(read("ca.pem"))
-        named = grpc.ssl_channel_credentials(read("ca.pem"), read("client.key"), read("client.pem"))
-        with grpc.secure_channel(target, named) as connection:
-            assert add(connection, 1_000_000) == 3.0
-        with grpc.secure_channel(target, nameless) as connection:
-            if client_verify:
-                with pytest.raises(grpc.RpcError) as error:
-                    add(connection)
-                assert error.value.code() == grpc.StatusCode.UNAVAILABLE
-            else:
-                assert add(connection) == 3.0
-        with channel(server) as plain, pytest.raises(grpc.RpcError):
-            add(plain)
 
 
 def test_reload_replaces_the_models(models: Path, gate: Gate, tmp_path: Path) -> None:

@@ -48,10 +48,10 @@ def services(server: ModelServer) -> bytes:
         return next(iter(connection.stream_stream(method)(iter([b"\x3a\x00"]), timeout=60)))
 
 
-def add(connection: grpc.Channel) -> float:
+def add(connection: grpc.Channel, count: int = 1) -> float:
     call = predict_pb2.PredictRequest()
     call.model_spec.name = "m"
-    call.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
+    call.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0] * count))
     stub = prediction_service_pb2_grpc.PredictionServiceStub(connection)
     return stub.Predict(call, timeout=60).outputs["y"].float_val[0]
 
@@ -157,10 +157,10 @@ def ssl_flag(folder: Path, **fields: bytes | bool) -> str:
 
 
 def secure_add(server: ModelServer, *credentials: bytes) -> float:
-    with grpc.secure_channel(
-        f"localhost:{server.grpc_port}", grpc.ssl_channel_credentials(*credentials)
-    ) as connection:
-        return add(connection)
+    target = f"localhost:{server.grpc_port}"
+    unbounded = [("grpc.max_receive_message_length", -1)]
+    with grpc.secure_channel(target, grpc.ssl_channel_credentials(*credentials), unbounded) as connection:
+        return add(connection, 1_000_000)
 
 
 def test_clients_are_verified_against_the_authority_when_told_to(
@@ -177,6 +177,8 @@ def test_clients_are_verified_against_the_authority_when_told_to(
             with pytest.raises(grpc.RpcError) as error:
                 secure_add(server, known.certificate, *refused)
             assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+        with channel(server) as plain, pytest.raises(grpc.RpcError):
+            add(plain)
         # REST is plain HTTP, as TensorFlow Serving's is.
         assert predict(server.rest, "m", [1.0]) == (200, {"predictions": [3.0]})
     with serve(adder, ssl_flag(tmp_path, **fields, client_verify=False)) as server:
