@@ -22,7 +22,7 @@ def page(server: ModelServer, path: str = DEFAULT_PATH) -> str:
         return response.read().decode()
 
 
-def value(server: ModelServer, metric: str) -> float:
+def metric_value(server: ModelServer, metric: str) -> float:
     """The sum over all samples whose name and labels begin like this; 0 when there is none."""
     lines = [line for line in page(server).splitlines() if line.startswith(metric)]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from model_server import ModelServer, anonymous_memory, threads
-from prometheus_page import monitoring_flag, value
+from prometheus_page import metric_value, monitoring_flag
 from served_models import predict, states
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -86,10 +86,10 @@ def test_xla_compiles_when_told_to(
     monitoring = monitoring_flag(tmp_path)
     with serve("--xla_cpu_compilation_enabled", monitoring) as server:
         np.testing.assert_allclose(answer(server), exact, rtol=1e-4)
-        assert value(server, ":tensorflow:core:xla_compilations") >= 1
+        assert metric_value(server, ":tensorflow:core:xla_compilations") >= 1
     with serve(monitoring) as server:
         assert answer(server) == exact
-        assert value(server, ":tensorflow:core:xla_compilations") == 0
+        assert metric_value(server, ":tensorflow:core:xla_compilations") == 0
 
 
 def test_threads_are_as_many_as_flags_and_files_say(

@@ -71,7 +71,10 @@ absl::StatusOr<BatchingParameters> ModelBatchingParameters(const BatchingParamet
   BatchingParameters own;
   TFIPU_RETURN_IF_ERROR(ReadTextProto(file, &own));
   BatchingParameters merged = common;
-  if (own.allowed_batch_sizes_size() > 0) merged.clear_allowed_batch_sizes();
+  // Otherwise lists would grow, and a number of 0 would change nothing.
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  own.GetReflection()->ListFields(own, &fields);
+  for (const auto* const field : fields) merged.GetReflection()->ClearField(&merged, field);
   merged.MergeFrom(own);
   return merged;
 }

@@ -54,14 +54,17 @@ TEST(BatchingOptionsTest, NamesTheFieldThatIsWrong) {
 TEST(BatchingOptionsTest, AModelsOwnFieldsReplaceTheCommonOnes) {
   const auto folder = std::filesystem::path(::testing::TempDir()) / "batching_options_test";
   std::filesystem::create_directories(folder);
-  const BatchingParameters common =
-      Parse("max_batch_size { value: 8 } num_batch_threads { value: 2 } allowed_batch_sizes: 8");
+  const BatchingParameters common = Parse(
+      "max_batch_size { value: 8 } num_batch_threads { value: 2 } allowed_batch_sizes: 8"
+      " batch_timeout_micros { value: 500 }");
   EXPECT_EQ(ModelBatchingParameters(common, folder.string())->max_batch_size().value(), 8);
-  std::ofstream(folder / "batching_params.pbtxt") << "max_batch_size { value: 4 } allowed_batch_sizes: 4";
+  std::ofstream(folder / "batching_params.pbtxt") << "max_batch_size { value: 4 } allowed_batch_sizes: 4"
+                                                     " batch_timeout_micros { value: 0 }";
   const auto merged = ModelBatchingParameters(common, folder.string());
   ASSERT_TRUE(merged.ok());
   EXPECT_EQ(merged->max_batch_size().value(), 4);
   EXPECT_EQ(merged->num_batch_threads().value(), 2);
+  EXPECT_EQ(merged->batch_timeout_micros().value(), 0);
   EXPECT_THAT(merged->allowed_batch_sizes(), ElementsAre(4));
   std::filesystem::remove_all(folder);
 }
