@@ -18,6 +18,7 @@
 #include "absl/time/clock.h"
 #include "cc/base/status_macros.h"
 #include "cc/engine/engine_manager.h"
+#include "cc/executable/validate.h"
 #include "serving/api/call_observer.h"
 #include "serving/api/call_pool.h"
 #include "serving/api/inference.h"
@@ -213,6 +214,10 @@ absl::Status CheckFlags(const Flags& flags) {
   if (flags.version_transition != "availability" && flags.version_transition != "resources") {
     return absl::InvalidArgumentError(absl::StrCat("--version_transition: found \"", flags.version_transition,
                                                    "\", expected \"availability\" or \"resources\"."));
+  }
+  if (flags.ipu_replicas < 0 || flags.ipu_replicas > static_cast<int>(kMaxReplicas)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--ipu_replicas: found ", flags.ipu_replicas, ", expected 0 to ", kMaxReplicas, "."));
   }
   return absl::OkStatus();
 }

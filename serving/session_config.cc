@@ -65,10 +65,14 @@ absl::Status ReadPlatformConfig(const std::string& path, ExecutionConfig* config
           path, ": found source_adapter_config of type ", settings.source_adapter_config().type_url(),
           ", expected tensorflow.serving.SavedModelBundleSourceAdapterConfig."));
     }
-    config->saved_model.session = adapter.legacy_config().session_config();
-    if (adapter.legacy_config().has_batching_parameters()) {
-      config->batching = adapter.legacy_config().batching_parameters();
+    const tensorflow::serving::SessionBundleConfig& bundle = adapter.legacy_config();
+    if (!bundle.session_target().empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": found session_target \"",
+                                                     bundle.session_target(),
+                                                     "\", expected none: sessions run in this process."));
     }
+    config->saved_model.session = bundle.session_config();
+    if (bundle.has_batching_parameters()) config->batching = bundle.batching_parameters();
   }
   return absl::OkStatus();
 }

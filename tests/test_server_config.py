@@ -206,7 +206,7 @@ def test_requests_are_logged_as_the_config_says(tmp_path: Path, monitoring: str)
                 tmp_path / "m",
                 'logging_config { log_collector_config { type: "tfrecord"'
                 f' filename_prefix: "{logs / "m"}" }}'
-                " sampling_config { sampling_rate: 1 } }",
+                " sampling_config { sampling_rate: 1 attributes: 7 } }",
             )
         )
     )
@@ -223,6 +223,7 @@ def test_requests_are_logged_as_the_config_says(tmp_path: Path, monitoring: str)
     values = [tf.make_ndarray(record.predict_log.request.inputs["x"]).tolist() for record in records]
     assert sorted(values) == [[0.0], [1.0], [2.0], [3.0], [4.0]]
     assert {record.log_metadata.model_spec.version.value for record in records} == {1}
+    assert {record.log_metadata.sampling_config.attributes for record in records} == {7}
     # What was logged is a warm-up file as it is.
     (tmp_path / "m" / "1" / "assets.extra").mkdir()
     (logs / os.listdir(logs)[0]).rename(tmp_path / "m" / "1" / "assets.extra" / "tf_serving_warmup_requests")
@@ -272,6 +273,7 @@ def test_a_share_of_the_requests_is_logged(models: Path, tmp_path: Path, monitor
         (config('name: "m" base_path: "/m" model_version_policy { specific {} }'), "names no version"),
         (config(model("m", Path("/m"), logging(Path("/log"), 2))), "sampling_rate 2"),
         (config(model("m", Path("/m"), "logging_config { sampling_config { sampling_rate: 1 } }")), "prefix"),
+        (config(model("m", Path("/m"), "logging_config { custom_logging_config {} }")), "custom_logging"),
         (
             config(model("m", Path("/m"), 'logging_config { log_collector_config { type: "other" } }')),
             'expected "tfrecord"',

@@ -61,6 +61,14 @@ def exact(serve: Callable[..., ModelServer]) -> list[float]:
         return answer(server)
 
 
+def platform_config(legacy: str) -> str:
+    return (
+        'platform_configs { key: "tensorflow" value { source_adapter_config {'
+        " [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig]"
+        f" {{ legacy_config {{ {legacy} }} }} }} }} }}"
+    )
+
+
 def has_bfloat16() -> bool:
     return "avx512f" in Path("/proc/cpuinfo").read_text()
 
@@ -98,11 +106,7 @@ def test_threads_are_as_many_as_flags_and_files_say(
     session = tmp_path / "session.config"
     session.write_text("inter_op_parallelism_threads: 6 intra_op_parallelism_threads: 4")
     platform = tmp_path / "platform.config"
-    platform.write_text(
-        'platform_configs { key: "tensorflow" value { source_adapter_config {'
-        " [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] { legacy_config {"
-        " session_config { inter_op_parallelism_threads: 7 } } } } } }"
-    )
+    platform.write_text(platform_config("session_config { inter_op_parallelism_threads: 7 }"))
     # TensorFlow's names: the pool of operations is "tf_Compute". Threads within operations have the name of
     # the thread that made them, and there is one version to load.
     in_operation = {}
@@ -135,6 +139,11 @@ def test_threads_are_as_many_as_flags_and_files_say(
         ),
         ("platform_config_file", 'platform_configs { key: "caffe" value {} }', 'found platform "caffe"'),
         ("platform_config_file", 'platform_configs { key: "tensorflow" value {} }', "source_adapter_config"),
+        (
+            "platform_config_file",
+            platform_config("session_target: 'elsewhere'"),
+            'session_target "elsewhere"',
+        ),
     ],
 )
 def test_a_wrong_file_ends_the_start_with_its_reason(

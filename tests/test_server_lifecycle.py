@@ -74,6 +74,7 @@ def test_help_and_version_are_printed_alone() -> None:
         (["--model_base_path=/m", "--use_alts_credentials"], "ALTS is not supported"),
         (["--model_base_path=/m", "--mixed_precision=int4"], "--mixed_precision"),
         (["--model_base_path=/m", "--batching_parameters_file=/b"], "without --enable_batching"),
+        (["--model_base_path=/m", "--ipu_replicas=1000000"], "--ipu_replicas: found 1000000"),
         (["--model_base_path=/m", "--version_transition=fast"], "--version_transition"),
         (
             ["--model_base_path=/m", "--tensorflow_intra_op_parallelism=1000000"],

@@ -28,7 +28,7 @@ using tensorflow::serving::PredictionLog;
 
 struct Target {
   std::string prefix;
-  double rate = 0;
+  tensorflow::serving::SamplingConfig sampling;
 };
 
 // A file that is being written.
@@ -97,7 +97,7 @@ class RequestLog::Impl {
       absl::MutexLock lock(&mutex_);
       const auto target = targets_.find(servable.name);
       if (target == targets_.end()) return false;
-      rate = target->second.rate;
+      rate = target->second.sampling.sampling_rate();
     }
     thread_local std::minstd_rand random{std::random_device{}()};
     return std::uniform_real_distribution<double>(0, 1)(random) < rate;
@@ -111,7 +111,7 @@ class RequestLog::Impl {
     metadata->mutable_model_spec()->set_name(servable.name);
     metadata->mutable_model_spec()->mutable_version()->set_value(servable.version);
     metadata->set_timestamp_secs(absl::ToUnixSeconds(absl::Now()));
-    metadata->mutable_sampling_config()->set_sampling_rate(target->second.rate);
+    *metadata->mutable_sampling_config() = target->second.sampling;
     std::string record;
     if (waiting_bytes_ > kMaxWaitingBytes || !log.SerializeToString(&record)) {
       Counts().GetCell(servable.name, "RESOURCE_EXHAUSTED")->IncrementBy(1);
@@ -195,9 +195,12 @@ absl::Status RequestLog::Check(const std::vector<ConfiguredModel>& models) {
     if (!(sampling.sampling_rate() >= 0 && sampling.sampling_rate() <= 1)) {
       return wrong(absl::StrCat("found sampling_rate ", sampling.sampling_rate(), ", expected 0 to 1."));
     }
-    if (sampling.per_task_sampling_configs_size() > 0) {
+    for (const auto& [unknown, found] : std::initializer_list<std::pair<absl::string_view, bool>>{
+             {"per_task_sampling_configs", sampling.per_task_sampling_configs_size() > 0},
+             {"custom_logging_config", model.logging.has_custom_logging_config()}}) {
+      if (!found) continue;
       return wrong(
-          "found per_task_sampling_configs, which this server does not know; expected sampling_rate.");
+          absl::StrCat("found ", unknown, ", which this server does not know; expected sampling_rate."));
     }
     if (!collector.type().empty() && collector.type() != "tfrecord") {
       return wrong(absl::StrCat("found log_collector_config of type \"", collector.type(),
@@ -213,9 +216,10 @@ absl::Status RequestLog::Check(const std::vector<ConfiguredModel>& models) {
 void RequestLog::Configure(const std::vector<ConfiguredModel>& models) {
   std::map<std::string, Target> targets;
   for (const ConfiguredModel& model : models) {
-    const double rate = model.logging.sampling_config().sampling_rate();
-    if (rate > 0)
-      targets[model.watched.name] = {model.logging.log_collector_config().filename_prefix(), rate};
+    const auto& sampling = model.logging.sampling_config();
+    if (sampling.sampling_rate() > 0) {
+      targets[model.watched.name] = {model.logging.log_collector_config().filename_prefix(), sampling};
+    }
   }
   impl_->Configure(std::move(targets));
 }

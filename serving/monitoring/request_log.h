@@ -18,7 +18,7 @@ namespace tfipu::serving {
 //     sampling_config { sampling_rate: 0.01 }
 //   }
 // Each logged call is a TFRecord of a tensorflow.serving.PredictionLog whose log_metadata says which model
-// and version answered, when, and at which sampling rate. Files are named <filename_prefix>-<start as
+// and version answered, when, and with which sampling config. Files are named <filename_prefix>-<start as
 // YYYYMMDD-HHMMSS>-<process id>- <number>.tfrecord; a new one is begun after kMaxFileBytes. They can be used
 // as warm-up requests as they are.
 //
@@ -37,7 +37,8 @@ class RequestLog {
   RequestLog& operator=(const RequestLog&) = delete;
 
   // InvalidArgument when a model's logging config cannot be followed: a type that is neither empty nor
-  // "tfrecord", a rate without a prefix, a rate outside 0 to 1, or per_task_sampling_configs.
+  // "tfrecord", a rate without a prefix, a rate outside 0 to 1, per_task_sampling_configs, or a
+  // custom_logging_config.
   static absl::Status Check(const std::vector<ConfiguredModel>& models);
 
   // From now on these models are logged, as Check() has approved.

@@ -92,6 +92,12 @@ TEST(RequestLogTest, RefusesConfigsThatItCannotFollow) {
   ConfiguredModel model = Model("m", "/tmp/m", 0.1);
   model.logging.mutable_log_collector_config()->set_type("kafka");
   EXPECT_THAT(message(model), HasSubstr("found log_collector_config of type \"kafka\""));
+  model = Model("m", "/tmp/m", 0.1);
+  model.logging.mutable_sampling_config()->add_per_task_sampling_configs();
+  EXPECT_THAT(message(model), HasSubstr("found per_task_sampling_configs"));
+  model = Model("m", "/tmp/m", 0.1);
+  model.logging.mutable_custom_logging_config();
+  EXPECT_THAT(message(model), HasSubstr("found custom_logging_config"));
 }
 
 }  // namespace
