@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from predict_request import write_predict_request
 from running_server import Server
 
 SHARES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9)
@@ -102,7 +103,6 @@ def write_models(model: Model, folder: Path) -> None:
     import numpy as np
     import tensorflow as tf
     from tensorflow_ipu import serving
-    from tensorflow_serving.apis import predict_pb2
 
     spec = tf.TensorSpec([model.batch, *model.row_shape], tf.float32, name="x")
     for name, dynamic in (("rows", True), ("one", False)):
@@ -122,11 +122,8 @@ def write_models(model: Model, folder: Path) -> None:
             f'model_config_list {{ config {{ name: "m" base_path: "{folder / name}" '
             'model_platform: "tensorflow" } }'
         )
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = "m"
         values = np.random.default_rng(1).random([rows, *model.row_shape], np.float32)
-        request.inputs["x"].CopyFrom(tf.make_tensor_proto(values))
-        (folder / f"{name}.bin").write_bytes(request.SerializeToString())
+        write_predict_request(folder / f"{name}.bin", "m", values)
 
 
 def drive(load: str, server: Server, request: Path, seconds: float, *how: str) -> dict[str, float]:

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from arrival_rates import mlp
+from predict_request import write_predict_request
 from running_server import Server
 
 MODELS = ("transport", "one row", "row batching")
@@ -51,17 +52,6 @@ def write_models(folder: Path) -> Path:
     return config
 
 
-def write_request(model: str, path: Path) -> None:
-    import numpy as np
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
-
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.full([1, 784], 0.5, np.float32)))
-    path.write_bytes(request.SerializeToString())
-
-
 def device_time(server: Server, model: str) -> float:
     body = server.get(f"/v1/models/{model.replace(' ', '%20')}/stats").partition(b"\r\n\r\n")[2]
     engines = json.loads(body)["engines"]
@@ -85,7 +75,7 @@ def main() -> None:
             for _ in range(ROUNDS):
                 for model in MODELS:
                     request = folder / "request"
-                    write_request(model, request)
+                    write_predict_request(request, model, [[0.5] * 784])
                     command = [options.load, f"--port={server.grpc_port}", f"--request={request}"]
                     done = subprocess.run(
                         [*command, f"--seconds={options.seconds / ROUNDS}"], capture_output=True, text=True

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from predict_request import write_predict_request
 from running_server import Server, cpu_seconds, rss_mib
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -61,18 +62,13 @@ def client_cpu_seconds() -> float:
 def write_requests(folder: Path) -> None:
     """NAME.bin for gRPC and NAME.lua for wrk, for hpt1, hpt32, mlp1 and mlp32."""
     import numpy as np
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
 
     random = np.random.default_rng(1)
     for model, width in (("hpt", None), ("mlp", 784)):
         for rows in (1, 32):
             shape = [rows] if width is None else [rows, width]
             values = random.random(shape, np.float32)
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = model
-            request.inputs["x"].CopyFrom(tf.make_tensor_proto(values))
-            (folder / f"{model}{rows}.bin").write_bytes(request.SerializeToString())
+            write_predict_request(folder / f"{model}{rows}.bin", model, values)
             body = json.dumps({"instances": values.tolist()})
             (folder / f"{model}{rows}.lua").write_text(
                 f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n"

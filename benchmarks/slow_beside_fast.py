@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from predict_request import write_predict_request
 from running_server import Server
 
 SLOW_MS = 50
@@ -74,14 +75,8 @@ def write_models(folder: Path) -> Path:
 
 
 def write_requests(folder: Path) -> None:
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
-
     for name, value in (("fast", [1.0]), ("waiting", [[1.0]]), ("computing", [1.0])):
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = name
-        request.inputs["x"].CopyFrom(tf.make_tensor_proto(value))
-        (folder / f"{name}.bin").write_bytes(request.SerializeToString())
+        write_predict_request(folder / f"{name}.bin", name, value)
     (folder / "health.bin").write_bytes(b"")
 
 

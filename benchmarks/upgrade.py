@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from predict_request import write_predict_request
 from running_server import Server
 
 CLIENTS = 8
@@ -45,17 +46,6 @@ def write_version(path: Path, megabytes: int) -> None:
 
     model = Model()
     tf.saved_model.save(model, str(path), signatures={"serving_default": model.serve})
-
-
-def write_request(path: Path) -> None:
-    import numpy as np
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
-
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "m"
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.full([1, 784], 0.5, np.float32)))
-    path.write_bytes(request.SerializeToString())
 
 
 def states(server: Server) -> dict[int, str]:
@@ -95,7 +85,7 @@ def main() -> None:
         template, base = folder / "template", folder / "m"
         write_version(template, options.megabytes)
         shutil.copytree(template, base / "1")
-        write_request(folder / "request.bin")
+        write_predict_request(folder / "request.bin", "m", [[0.5] * 784])
         config = folder / "models.config"
         config.write_text(
             f'model_config_list {{ config {{ name: "m" base_path: "{base}" model_platform: "tensorflow" }} }}'

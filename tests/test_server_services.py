@@ -91,10 +91,10 @@ def test_method_names_are_checked_when_told_to(adder: Path, tmp_path: Path) -> N
         assert predict(server.rest, "m", [1.0]) == (200, {"predictions": [3.0]})
     with serve(base, "--enable_signature_method_name_check") as server:
         status, answer = predict(server.rest, "m", [1.0])
-        assert status == 400 and "tensorflow/serving/other" in answer["error"]
+        assert status == 500 and "tensorflow/serving/other" in answer["error"]
         with channel(server) as connection, pytest.raises(grpc.RpcError) as refused:
             add(connection)
-        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.value.code() == grpc.StatusCode.INTERNAL
 
 
 def test_the_page_of_metrics_is_where_the_config_says(adder: Path, tmp_path: Path) -> None:
