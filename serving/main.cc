@@ -74,7 +74,8 @@ int main(int argc, char** argv) {
   const std::chrono::seconds grace(std::max(0, flags.shutdown_grace_seconds));
   std::thread([grace, received] {
     std::this_thread::sleep_for(grace + kUnloadTime);
-    LogWarning("Requests still run after ", grace.count(), " seconds: ending without them.");
+    LogWarning("Requests still run, or models are still being unloaded, ", (grace + kUnloadTime).count(),
+               " s after the signal: ending without them.");
     _exit(128 + received);
   }).detach();
   (*server)->Shutdown();

@@ -202,7 +202,7 @@ def test_requests_that_outlast_the_grace_do_not_keep_the_server(tmp_path: Path) 
     assert server.stop() == 128 + signal.SIGTERM
     call.join(60)
     assert answers == [(0, None)]
-    assert "Requests still run after 0 seconds" in server.log()
+    assert "Requests still run" in server.log()
 
 
 def test_listens_where_it_is_told_to(adder: Path) -> None:
