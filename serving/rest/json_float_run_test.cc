@@ -132,6 +132,58 @@ TEST_P(JsonFloatRunTest, KeepsToTheRoomAndTheText) {
   }
 }
 
+// As callers do: white space at which the reader stops is passed, and it goes on behind it.
+std::vector<float> ReadOn(Reader reader, const std::string& text, std::size_t* used) {
+  std::vector<float> values;
+  *used = 0;
+  while (true) {
+    std::size_t more;
+    const std::vector<float> read = Read(reader, text.substr(*used), 1000, &more);
+    values.insert(values.end(), read.begin(), read.end());
+    const std::size_t next = std::min(text.find_first_not_of(' ', *used + more), text.size());
+    if (next == *used) return values;
+    *used = next;
+  }
+}
+
+TEST(JsonFloatRunAgreementTest, MutatedTextsAreReadAlike) {
+  if (!json_float_run_internal::HaveAvx2()) GTEST_SKIP() << "This machine has no AVX2";
+  std::mt19937 random(7);
+  const std::string characters = "0123456789.,- -..,,eE/[]+x";
+  int stopped = 0;
+  for (int round = 0; round < 20000; ++round) {
+    std::string text;
+    while (text.size() < 400) {
+      if (random() % 3 == 0) text += '-';
+      text += static_cast<char>('0' + random() % 10);
+      text += '.';
+      for (unsigned digits = 1 + random() % 20; digits > 0; --digits) {
+        text += static_cast<char>('0' + random() % 10);
+      }
+      text += random() % 2 == 0 ? "," : ", ";
+    }
+    for (unsigned changes = random() % 3; changes > 0; --changes) {
+      const std::size_t at = random() % text.size();
+      const char c = characters[random() % characters.size()];
+      if (random() % 2 == 0) {
+        text[at] = c;
+      } else {
+        text.insert(at, 1, c);
+      }
+    }
+    std::size_t used, portably_used;
+    const std::vector<float> values = ReadOn(json_float_run_internal::ReadAvx2, text, &used);
+    const std::vector<float> expected = ReadOn(json_float_run_internal::ReadPortable, text, &portably_used);
+    ASSERT_EQ(values.size(), expected.size()) << text;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(0, std::memcmp(&values[i], &expected[i], sizeof(float))) << i << " " << text;
+    }
+    ASSERT_EQ(used, portably_used) << text;
+    stopped += used + 20 < text.size();
+  }
+  EXPECT_GT(stopped, 1000);
+}
+
 INSTANTIATE_TEST_SUITE_P(Portable, JsonFloatRunTest, testing::Values(json_float_run_internal::ReadPortable));
 INSTANTIATE_TEST_SUITE_P(Avx2, JsonFloatRunTest, testing::Values(json_float_run_internal::ReadAvx2));
 
