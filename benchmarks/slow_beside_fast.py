@@ -3,17 +3,18 @@
     python benchmarks/slow_beside_fast.py --load=build/benchmarks/grpc_load [SERVER]
 
 Latencies of a fast model, of model status and metadata over REST, and of the health check over gRPC, asked
-one at a time: alone, and beside 32 calls in flight of a model that takes 50 ms. The slow model is of two
+200 times a second: alone, and beside 32 calls in flight of a model that takes 50 ms. The slow model is of two
 kinds: `waiting` holds its callers without computing (an exported model whose rows wait for company),
 `computing` keeps a core busy for 50 ms of each call, so that 32 calls want far more than the machine has.
-Prints p50 and p99 in microseconds, and the ratios to those alone.
+Prints p50 and p99 in microseconds, and the ratios to those alone; the clients
+wait for a core, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from predict_request import write_predict_request
 from running_server import Server
 
 SLOW_MS = 50
+RATE = 200
 IN_FLIGHT = 32
 
 
@@ -92,14 +94,20 @@ def grpc_latency(command: list[str]) -> tuple[float, float]:
     return got["p50_us"], got["p99_us"]
 
 
-def rest_latency(url: str, seconds: float) -> tuple[float, float]:
-    command = ["wrk", "-t1", "-c1", f"-d{max(1, round(seconds))}s", "--latency", url]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in text:
-        sys.exit(f"{url}: {text}")
-    unit = {"us": 1.0, "ms": 1e3, "s": 1e6}
-    found = [re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", text) for percent in (50, 99)]
-    return tuple(float(one[1]) * unit[one[2]] if one else 0.0 for one in found)  # type: ignore[return-value]
+def rest_latency(server: Server, path: str, seconds: float) -> tuple[float, float]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=60)
+    latencies = []
+    for _ in range(round(seconds * RATE)):
+        time.sleep(1 / RATE)
+        asked = time.monotonic()
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        latencies.append((time.monotonic() - asked) * 1e6)
+        if response.status != 200:
+            sys.exit(f"{path}: status {response.status}")
+    latencies.sort()
+    return latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
 
 
 def main() -> None:
@@ -117,17 +125,17 @@ def main() -> None:
         write_requests(folder)
         wait = f"--ipu_max_wait_us={SLOW_MS * 1000}"
         server = Server(options.server, config, [wait], ["fast", "waiting", "computing"])
-        rest = f"http://127.0.0.1:{server.rest_port}/v1/models/fast"
+        rate = f"--rate={RATE}"
         health = "--path=/grpc.health.v1.Health/Check"
         asked = {
             "fast model, gRPC": lambda: grpc_latency(
-                load_command(options.load, server, folder / "fast.bin", options.seconds)
+                load_command(options.load, server, folder / "fast.bin", options.seconds, rate)
             ),
             "health, gRPC": lambda: grpc_latency(
-                load_command(options.load, server, folder / "health.bin", options.seconds, health)
+                load_command(options.load, server, folder / "health.bin", options.seconds, rate, health)
             ),
-            "status, REST": lambda: rest_latency(rest, options.seconds),
-            "metadata, REST": lambda: rest_latency(f"{rest}/metadata", options.seconds),
+            "status, REST": lambda: rest_latency(server, "/v1/models/fast", options.seconds),
+            "metadata, REST": lambda: rest_latency(server, "/v1/models/fast/metadata", options.seconds),
         }
         try:
             alone = {name: ask() for name, ask in asked.items()}
