@@ -17,8 +17,10 @@
 namespace tfipu {
 namespace {
 
-// How often a waiting thread asks whether its caller has gone.
-constexpr std::chrono::milliseconds kAskCancelled{5};
+// When a waiting thread asks whether its caller has gone: after this time, and then each time after twice as
+// long as before, up to the longest. Hundreds of threads that wait long must not be busy with asking.
+constexpr std::chrono::milliseconds kFirstAskCancelled{5};
+constexpr std::chrono::milliseconds kLongestAskCancelled{160};
 
 // Cancels a call when TensorFlow cancels the step it belongs to. Outlives the step, if need be, in the hands
 // of the cancellation manager.
@@ -128,17 +130,22 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
     // runs the device if that is free, else waits, and the rest of the graph runs here.
     if (context->run_all_kernels_inline()) {
       AnswerLatch latch;
+      absl::Duration waited;
+      call.waited = &waited;
       call.run_here = true;
       call.done = [&latch](absl::Status status) { latch.Set(std::move(status)); };
       const CallId id = (*engine)->Enqueue(std::move(call));
       if (cancellation != nullptr) cancellation->SetCall(id);
       const CallContext* caller = CurrentCallContext();
       if (caller != nullptr && caller->cancelled) {
-        while (!latch.WaitFor(kAskCancelled)) {
+        std::chrono::milliseconds ask = kFirstAskCancelled;
+        while (!latch.WaitFor(ask)) {
           if (caller->cancelled() && (*engine)->Cancel(id)) break;
+          ask = std::min(2 * ask, kLongestAskCancelled);
         }
       }
       absl::Status status = latch.Wait();
+      if (caller != nullptr && caller->waited != nullptr) *caller->waited += waited;
       if (cancellation != nullptr) cancellation->Deregister();
       if (!status.ok()) context->SetStatus(status);
       done();

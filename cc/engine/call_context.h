@@ -14,9 +14,11 @@ namespace tfipu {
 struct CallContext {
   absl::Time deadline = absl::InfiniteFuture();
   Priority priority = Priority::kNormal;
-  // Asked every few milliseconds by the waiting thread; when true, a call that still waits for a device is
-  // given up with Cancelled. Empty: never.
+  // Asked now and then by the waiting thread, ever less often; when true, a call that still waits for a
+  // device is given up with Cancelled. Empty: never.
   std::function<bool()> cancelled;
+  // Grows by what the calls wait for a device (Call::waited). Null: nobody wants to know.
+  absl::Duration* waited = nullptr;
 };
 
 // Makes `context` the calling thread's for as long as the object lives; they nest. The context must outlive

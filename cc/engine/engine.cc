@@ -629,7 +629,12 @@ Step* Core::NextStep(Replica& replica) {
   if (step != nullptr) {
     step->Gather(layout_);
     for (const StepPart& part : step->parts()) {
-      if (part.call_row == 0) queue_time_.Add(Microseconds(step->entered - part.call->enqueued));
+      if (part.call_row > 0) continue;
+      const Clock::duration queued = step->entered - part.call->enqueued;
+      queue_time_.Add(Microseconds(queued));
+      if (part.call->call.waited != nullptr && max_wait_ <= absl::ZeroDuration()) {
+        *part.call->call.waited = absl::FromChrono(queued);
+      }
     }
   }
   Tell(answers);

@@ -49,6 +49,9 @@ struct Call {
   // For a caller that waits for the answer anyway: its thread may run the device if that is free, so that no
   // thread need be woken, twice, for a short step. Enqueue() then returns after the answer.
   bool run_here = false;
+  // Gets, before `done`, how long the call waited for a device that others used; not the time that its rows
+  // wait for company. May be null.
+  absl::Duration* waited = nullptr;
   // Called exactly once, from a thread of the engine or from inside Enqueue(). Must not block for long.
   std::function<void(absl::Status)> done;
 };

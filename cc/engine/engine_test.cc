@@ -505,6 +505,33 @@ TEST_F(EngineTest, FewRowsWaitForTheDeviceThatRunsRatherThanTakeAnother) {
   EXPECT_EQ(engine->Statistics().steps, 3);
 }
 
+TEST_F(EngineTest, CallsAreToldHowLongTheyWaitedForADevice) {
+  script_->CloseGate();
+  auto engine = Start({});
+  TestCall first(1, 1), second(1, 2);
+  absl::Duration waited;
+  engine->Enqueue(first.Make());
+  script_->AwaitEntered(1);
+  Call call = second.Make();
+  call.waited = &waited;
+  engine->Enqueue(std::move(call));
+  script_->OpenGate();
+  EXPECT_EQ(second.Await(), absl::OkStatus());
+  EXPECT_GT(waited, absl::ZeroDuration());
+  EXPECT_EQ(first.Await(), absl::OkStatus());
+}
+
+TEST_F(EngineTest, WaitingForCompanyIsNoWaitForADevice) {
+  auto engine = Start({.batch = 4, .row_batching = true}, {.max_wait = absl::Microseconds(50)});
+  TestCall alone(1, 1);
+  absl::Duration waited;
+  Call call = alone.Make();
+  call.waited = &waited;
+  engine->Enqueue(std::move(call));
+  EXPECT_EQ(alone.Await(), absl::OkStatus());
+  EXPECT_EQ(waited, absl::ZeroDuration());
+}
+
 TEST_F(EngineTest, FewRowsAreComputedByTheSmallestVariantThatHoldsThem) {
   auto engine = Start({.batch = 8, .row_batching = true, .row_variants = {1, 4}});
   std::vector<std::unique_ptr<TestCall>> calls;
