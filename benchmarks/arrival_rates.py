@@ -14,8 +14,9 @@ latency counts from when it was due. The systems, all in the same server and of 
 
 The models are a network 784-512-512-10 with a batch of 32 (mlp), and a transformer of four layers of width
 256 on 128 positions with a batch of 8 (transformer). Prints calls a second at saturation (a closed loop of
-many calls), and for shares of what `rows` can do p50/p99 in microseconds and [CPU microseconds a call]. `=`
-is the p50, or throughput, of the better kind of row batching against the best of the three of TensorFlow's.
+three batches of calls), and for shares of what row batching can do p50/p99 in microseconds and [CPU
+microseconds a call]. `=` is the p50, or throughput, of the better kind of row batching against the best of
+the three of TensorFlow's.
 """
 
 from __future__ import annotations
@@ -164,7 +165,9 @@ def compare(name: str, model: Model, options: argparse.Namespace, folder: Path) 
         for system, server in servers.items():
             request = folder / f"{kind[system]}.bin"
             drive(options.load, server, request, options.seconds / 4, "--in_flight=8")
-            most[system] = drive(options.load, server, request, options.seconds, "--in_flight=96")["rps"]
+            most[system] = drive(
+                options.load, server, request, options.seconds, f"--in_flight={3 * model.batch}"
+            )["rps"]
         best = max(most[system] for system in TENSORFLOW)
         own = max(most[system] for system in ROWS)
         print(f"{name}, calls a second at saturation: ", end="")
