@@ -15,7 +15,7 @@
 namespace tfipu::serving {
 namespace {
 
-// Parts of lines that warn of nothing.
+// Parts of lines that warn of nothing. A call that fails is its client's to know.
 const char* const kFalseAlarms[] = {
     "prefer-no-gather",
     "prefer-no-scatter",
@@ -24,6 +24,7 @@ const char* const kFalseAlarms[] = {
     "Overriding allow_growth setting",
     "OUT_OF_RANGE: End of sequence",
     "failed call to cuInit",
+    "Local rendezvous is aborting with status",
     "oneDNN supports DT_HALF only on platforms with",
 };
 

@@ -30,20 +30,25 @@ def server_binary() -> str:
 class ModelServer:
     """A running server with its gRPC and REST ports.
 
+    `tensorflow_log`: with all of TensorFlow's own warnings, rather than what users see.
+
     Raises RuntimeError with the server's log when it ends before it listens.
     """
 
-    def __init__(self, *flags: str, timeout: float = 120.0) -> None:
+    def __init__(self, *flags: str, timeout: float = 120.0, tensorflow_log: bool = True) -> None:
         self._folder = tempfile.TemporaryDirectory()
         port_file = Path(self._folder.name) / "ports.json"
         self._log: list[str] = []
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}
+        if not tensorflow_log:
+            del environment["TF_CPP_MIN_LOG_LEVEL"]
         self.process = subprocess.Popen(
             [server_binary(), "--port=-1", "--rest_api_port=-1", f"--port_file={port_file}", *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"},
+            env=environment,
         )
         # Read all the time: a full pipe would stop the server.
         self._reader = threading.Thread(target=self._read_log, daemon=True)

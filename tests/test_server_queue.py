@@ -100,6 +100,18 @@ def test_a_call_more_than_the_queue_holds_is_refused(model: Path) -> None:
         assert (counts["rejected"], counts["cancelled"], counts["calls"], counts["steps"]) == (2, 1, 2, 1)
 
 
+def test_calls_that_fail_are_not_logged(model: Path) -> None:
+    flags = (f"--model_base_path={model}", "--model_name=m", WAIT, "--ipu_max_queued_calls=1")
+    with ModelServer(*flags, tensorflow_log=False) as server, channel(server) as connection:
+        waiting = grpc_predict(connection, 1)
+        wait_for_queue(server, 1)
+        with pytest.raises(grpc.RpcError):
+            grpc_predict(connection, 1).result(60)
+        waiting.cancel()
+        server.stop()
+        assert [line for line in server.log().splitlines() if " I " not in line] == []
+
+
 def test_an_expired_call_costs_no_device_time(model: Path) -> None:
     with serve(model, "--rest_api_timeout_in_ms=50") as server:
         status, answer = predict(server.rest, "m", rows(1))

@@ -1,5 +1,7 @@
 #include "serving/rest/statistics_json.h"
 
+#include <algorithm>
+
 #include "serving/monitoring/statistics_fields.h"
 #include "serving/rest/json_writer.h"
 
@@ -26,7 +28,9 @@ void WriteDistribution(const Histogram::Snapshot& values, JsonWriter* json) {
   for (int bucket = 0; bucket < Histogram::kBuckets; ++bucket) {
     if (values.counts[bucket] == 0) continue;
     json->Raw(separator);
-    json->Integer(bucket + 1 < Histogram::kBuckets ? Histogram::LowerBound(bucket + 1) - 1 : values.max);
+    json->Integer(bucket + 1 < Histogram::kBuckets
+                      ? std::min(Histogram::LowerBound(bucket + 1) - 1, values.max)
+                      : values.max);
     json->Raw(", ");
     json->Integer(values.counts[bucket]);
     json->Raw("]");
