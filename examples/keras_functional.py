@@ -37,6 +37,5 @@ runtime_function = model.export_for_ipu_serving(SAVED_MODEL_DIRECTORY, purge_exp
 print(f"SavedModel written to {SAVED_MODEL_DIRECTORY}")
 
 for index in range(ITERATIONS):
-    print(
-        runtime_function(np.full(INPUT_SHAPE, index, np.float32), np.full(INPUT_SHAPE, 2, np.float32)).numpy()
-    )
+    left, right = np.full(INPUT_SHAPE, index, np.float32), np.full(INPUT_SHAPE, 2, np.float32)
+    print(runtime_function(left, right)[0].numpy())

@@ -53,4 +53,4 @@ runtime_function = ipu.serving.export_pipeline(
 print(f"SavedModel written to {SAVED_MODEL_DIRECTORY}")
 
 for index in range(ITERATIONS):
-    print(runtime_function(tf.fill(INPUT_SHAPE, -float(index))).numpy())
+    print(runtime_function(tf.fill(INPUT_SHAPE, -float(index)))[0].numpy())

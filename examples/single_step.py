@@ -38,4 +38,4 @@ runtime_function = ipu.serving.export_single_step(
 print(f"SavedModel written to {SAVED_MODEL_DIRECTORY}")
 
 for index in range(ITERATIONS):
-    print(runtime_function(tf.fill(INPUT_SHAPE, float(index))).numpy())
+    print(runtime_function(tf.fill(INPUT_SHAPE, float(index)))[0].numpy())

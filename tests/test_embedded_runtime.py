@@ -121,8 +121,10 @@ def test_a_context_may_be_used_in_a_function(context: RuntimeContext) -> None:
 
 
 def test_start_and_call(executable: str) -> None:
-    outputs = embedded_runtime_start_and_call(executable, [], [X, Y], "start and call")
+    outputs, context = embedded_runtime_start_and_call(executable, [], [X, Y], "start and call")
     assert outputs[0].numpy().tolist() == [2, 4, 6, 8]
+    assert context.name() == "start and call"
+    assert embedded_runtime_call([X * 2, Y], context)[0].numpy().tolist() == [4, 8, 12, 16]
 
 
 @pytest.mark.parametrize("kind", [str, os.fsencode, Path, tf.constant, np.array])
@@ -230,4 +232,4 @@ def test_an_engine_that_fails_recovers(tmp_path: Path) -> None:
         reset_ipu_configuration()
     with pytest.raises(tf.errors.InternalError, match="application_runtime_error"):
         run(tf.zeros([4]))
-    np.testing.assert_array_equal(run(tf.fill([4], 2.0)), [0.5] * 4)
+    np.testing.assert_array_equal(run(tf.fill([4], 2.0)), [[0.5] * 4])

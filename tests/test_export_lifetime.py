@@ -53,7 +53,7 @@ def main(directory: str) -> None:
         run = serving.export_single_step(
             predict_step, directory, 4, [tf.TensorSpec([4, 256])], purge_export_dir=True
         )
-        np.testing.assert_allclose(run(x), expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(run(x)[0], expected, rtol=1e-5, atol=1e-5)
         loaded = tf.saved_model.load(directory)
         served = loaded.signatures["serving_default"](x)["output_0"]
         np.testing.assert_allclose(served, expected, rtol=1e-5, atol=1e-5)

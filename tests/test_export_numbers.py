@@ -161,4 +161,6 @@ def test_weights_of_every_dtype(tmp_path: Path, dtype: str) -> None:
     run = serving.export_single_step(
         lambda x: x[:, :32] + weights[:4], str(tmp_path / "model"), 2, [tf.TensorSpec([4, 64], dtype)]
     )
-    np.testing.assert_array_equal(tf.cast(run(x), tf.float64), tf.cast(x[:, :32] + weights[:4], tf.float64))
+    np.testing.assert_array_equal(
+        tf.cast(run(x)[0], tf.float64), tf.cast(x[:, :32] + weights[:4], tf.float64)
+    )

@@ -54,7 +54,7 @@ def test_schedules(directory: str, schedule: PipelineSchedule | None, stages: in
     for value in range(20):
         expected = 2.0 * value + 3
         expected = expected if stages == 2 else 2 * expected + 3
-        np.testing.assert_array_equal(run(tf.fill([4], float(value))), [expected] * 4)
+        np.testing.assert_array_equal(run(tf.fill([4], float(value))), [[expected] * 4])
     header = header_of(directory)
     overlapped = schedule is not PipelineSchedule.Sequential
     assert header.get("hold", 0) == (stages - 1 if overlapped else 0)
@@ -84,8 +84,64 @@ def test_constants_come_ahead_of_what_is_fed(directory: str) -> None:
         [first, double], directory, 4, inputs=[scale, 1.0], predict_step_signature=[FOUR]
     )
     scale.assign(0.0)
-    assert run(tf.ones([4]))[0] == 8
+    assert run(tf.ones([4]))[0][0] == 8
     assert list(serve(directory)(x=[1] * 4)) == ["output_0"]
+
+
+def three_parameters(scale: tf.Tensor, offset: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    return x * scale + offset
+
+
+SCALAR = tf.TensorSpec([], tf.float32)
+
+
+@pytest.mark.parametrize(
+    "stage, signature",
+    [
+        (three_parameters, [SCALAR, SCALAR, FOUR]),
+        (three_parameters, (FOUR,)),
+        (tf.function(three_parameters, input_signature=[SCALAR, SCALAR, FOUR]), None),
+        (tf.function(three_parameters, input_signature=[SCALAR, SCALAR, FOUR]), [FOUR]),
+        (lambda *arguments: three_parameters(*arguments), [FOUR]),
+    ],
+    ids=["all", "fed", "tf.function", "tf.function and fed", "any number"],
+)
+def test_a_signature_with_constants(directory: str, stage: Callable, signature: Any) -> None:
+    run = serving.export_pipeline(
+        [stage, double], directory, 4, inputs=[3.0, 1.0], predict_step_signature=signature
+    )
+    assert run(tf.ones([4]))[0][0] == 8
+    assert len(header_of(directory)["infeeds"]) == 1
+
+
+def test_a_signature_of_constants_gives_their_dtype(directory: str) -> None:
+    half = tf.TensorSpec([4], tf.float16)
+    arguments = {"predict_step_signature": [tf.TensorSpec([], tf.float16), half]}
+    run = serving.export_pipeline([lambda c, x: c * x, double], directory, 4, inputs=[3], **arguments)
+    assert run(tf.ones([4], tf.float16))[0].numpy().tolist() == [6] * 4
+    for wrong in (np.float32(3), tf.ones([2], tf.float16)):
+        with pytest.raises(ValueError, match="in its place"):
+            serving.export_pipeline(
+                [lambda c, x: c * x, double], directory, 4, inputs=[wrong], purge_export_dir=True, **arguments
+            )
+    with pytest.raises(ValueError, match="constant inputs alone"):
+        serving.export_pipeline(
+            [lambda c: c, double], directory, 4, [3.0], predict_step_signature=[SCALAR], purge_export_dir=True
+        )
+
+
+def test_constants_beside_a_dataset_and_preprocessing(directory: str) -> None:
+    dataset = tf.data.Dataset.from_tensors((tf.zeros([4]), tf.zeros([])))
+    run = serving.export_pipeline(
+        [lambda c, x, y: c * x + y, double],
+        directory,
+        4,
+        inputs=[2.0],
+        input_dataset=dataset,
+        predict_step_signature=[SCALAR, FOUR, SCALAR],
+        preprocessing_step=lambda x, y: (x * 10, y + 1),
+    )
+    assert run(tf.ones([4]), 2.0)[0].numpy().tolist() == [46] * 4
 
 
 def test_host_steps_around_a_pipeline(directory: str) -> None:
@@ -99,7 +155,7 @@ def test_host_steps_around_a_pipeline(directory: str) -> None:
         postprocessing_step=tf.function(lambda y: tf.reduce_sum(y), input_signature=[FOUR]),
         output_names="sum",
     )
-    assert run(tf.constant(["1", "2", "3", "4"])) == 32
+    assert run(tf.constant(["1", "2", "3", "4"]))["sum"] == 32
     assert serve(directory)(text=["1", "2", "3", "4"])["sum"] == 32
 
 
@@ -107,7 +163,7 @@ def test_rows_are_batched_in_a_pipeline(directory: str) -> None:
     run = serving.export_pipeline(
         [double, add_three], directory, 4, predict_step_signature=[FOUR], dynamic_batch=True
     )
-    np.testing.assert_array_equal(run(tf.range(11, dtype=tf.float32)), 2 * np.arange(11) + 3)
+    np.testing.assert_array_equal(run(tf.range(11, dtype=tf.float32)), [2 * np.arange(11) + 3])
 
 
 def test_the_mapping_may_be_any(directory: str) -> None:
@@ -115,7 +171,7 @@ def test_the_mapping_may_be_any(directory: str) -> None:
         [double, add_three, double], directory, 4, device_mapping=[3, 0, 3], predict_step_signature=[FOUR]
     )
     assert [stage.get("ipu", 0) for stage in header_of(directory)["stages"]] == [3, 0, 3]
-    assert run(tf.ones([4]))[0] == 10
+    assert run(tf.ones([4]))[0][0] == 10
 
 
 def test_stage_options_are_kept_for_people(directory: str) -> None:
@@ -164,7 +220,7 @@ def test_signatures_are_deduced_from_the_first_stage(directory: str) -> None:
             input_dataset=tf.data.Dataset.from_tensors([1.0] * 4),
         )
     run = serving.export_pipeline([tf.function(double, input_signature=[FOUR]), add_three], directory, 4)
-    assert run(tf.ones([4]))[0] == 5
+    assert run(tf.ones([4]))[0][0] == 5
 
 
 def test_a_stage_that_does_not_take_what_it_is_given(directory: str) -> None:

@@ -6,8 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from tensorflow_ipu import serving
 
 MODULES = [
     "serving",
@@ -70,3 +73,27 @@ def test_server_is_on_the_path_and_knows_its_version() -> None:
     answer = subprocess.run([server, "--version"], check=True, capture_output=True, text=True, timeout=60)
     assert importlib.metadata.version("tensorflow-ipu") in answer.stdout
     assert answer.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import tensorflow_ipu, tensorflow as tf",
+        "import tensorflow as tf, tensorflow_ipu",
+        "from tensorflow.python import ipu; import tensorflow as tf",
+    ],
+)
+def test_importing_the_package_registers_its_ops(imports: str, tmp_path: Path) -> None:
+    serving.export_single_step(lambda x: x * 2, str(tmp_path / "m"), 1, [tf.TensorSpec([4], tf.float32)])
+    program = f"""
+{imports}
+model = tf.saved_model.load({str(tmp_path / "m")!r})
+print(model.signatures["serving_default"](tf.ones([4]))["output_0"].numpy().tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "[2.0, 2.0, 2.0, 2.0]", done.stderr
+
+
+def test_importing_the_package_does_not_import_tensorflow() -> None:
+    program = "import sys, tensorflow_ipu; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)

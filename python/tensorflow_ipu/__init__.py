@@ -12,6 +12,7 @@ from types import ModuleType
 
 from tensorflow_ipu import module_alias
 from tensorflow_ipu.keras import install_import_hook
+from tensorflow_ipu.ops_registration import register_ops
 
 _MODULES = (
     "application_compile_op",
@@ -42,6 +43,7 @@ register_alias = module_alias.register_alias
 # `ops` is the folder in which TensorFlow programs expect some of the modules.
 register_alias(f"{__name__}.ops")
 install_import_hook()
+register_ops()
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow_ipu import engines
 from tensorflow_ipu._runtime import ops
 from tensorflow_ipu.executable_signature import ExecutableSignature, read_signature
+from tensorflow_ipu.integers import as_integer
 from tensorflow_ipu.program import DEFAULT_TIMEOUT_US
 
 __all__ = [
@@ -90,7 +91,7 @@ def embedded_runtime_start(
         inputs=tensors,
         filename=path,
         engine_name=name,
-        timeout_us=DEFAULT_TIMEOUT_US if timeout is None else timeout,
+        timeout_us=as_integer("timeout", timeout or DEFAULT_TIMEOUT_US, 1),
     )
     return RuntimeContext(name, signature, anchor)
 
@@ -136,10 +137,14 @@ def embedded_runtime_call(inputs: Any, context: RuntimeContext) -> list[tf.Tenso
 
 def embedded_runtime_start_and_call(
     executable_file: Any, startup_inputs: Any, call_inputs: Any, name: str
-) -> list[tf.Tensor]:
-    """`embedded_runtime_start`, then `embedded_runtime_call`."""
+) -> tuple[list[tf.Tensor], RuntimeContext]:
+    """`embedded_runtime_start`, then `embedded_runtime_call`.
+
+    Returns:
+      The results of the call, and the context for further calls.
+    """
     context = embedded_runtime_start(executable_file, startup_inputs, name)
-    return embedded_runtime_call(call_inputs, context)
+    return embedded_runtime_call(call_inputs, context), context
 
 
 def embedded_runtime_stop(context: RuntimeContext) -> None:

@@ -39,7 +39,8 @@ def start_engine(
         )
 
     try:
-        anchor = start(*inputs)
+        # By its concrete function: a call of the function itself counts as a retracing of all made here.
+        anchor = start.get_concrete_function(*inputs)(*inputs)
         return anchor, native.keep_engine(engine_name)
     except tf.errors.OpError as error:
         raise plain_error(error) from None

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tensorflow as tf
@@ -21,6 +21,7 @@ from tensorflow_ipu import engines
 from tensorflow_ipu._runtime import native
 from tensorflow_ipu.config import export_target
 from tensorflow_ipu.host_steps import HostStep, host_step
+from tensorflow_ipu.integers import as_integer
 from tensorflow_ipu.lowering import LoweredFunction, TracedFunction, fold, freeze, lower, trace
 from tensorflow_ipu.program import (
     DEFAULT_TARGET_CPU,
@@ -38,6 +39,7 @@ from tensorflow_ipu.row_independence import dependent_results
 from tensorflow_ipu.row_variants import make_variants, row_counts
 from tensorflow_ipu.saved_model import EXECUTABLE_NAME, ServedProgram, write_saved_model
 from tensorflow_ipu.signatures import (
+    bind_constants,
     check_input_dataset,
     check_output_names,
     check_step_boundary,
@@ -76,18 +78,29 @@ class ExportOptions:
     max_wait_us: int = 0
     smaller_batches: Sequence[int] | None = None
 
-    def check(self) -> None:
-        """Raises TypeError or ValueError."""
-        _check_positive("timeout_us", self.timeout_us)
-        if self.replicas is not None:
-            _check_positive("replicas", self.replicas)
-        _check_integer("max_wait_us", self.max_wait_us, 0)
-        for rows in self.smaller_batches or ():
-            _check_positive("smaller_batches", rows)
-        if not self.dynamic_batch and (self.max_wait_us or self.smaller_batches):
+    def checked(self) -> ExportOptions:
+        """The same with plain ints and bools.
+
+        Raises:
+          TypeError, ValueError: an option has a wrong type or value.
+        """
+        smaller = self.smaller_batches
+        checked = replace(
+            self,
+            purge_export_dir=bool(self.purge_export_dir),
+            timeout_us=as_integer("timeout_us", self.timeout_us, 1),
+            dynamic_batch=bool(self.dynamic_batch),
+            replicas=None if self.replicas is None else as_integer("replicas", self.replicas, 1),
+            max_wait_us=as_integer("max_wait_us", self.max_wait_us, 0),
+            smaller_batches=None
+            if smaller is None
+            else [as_integer("smaller_batches", rows, 1) for rows in smaller],
+        )
+        if not checked.dynamic_batch and (checked.max_wait_us or checked.smaller_batches):
             raise ValueError("`max_wait_us` and `smaller_batches` are for models with dynamic_batch=True.")
         if not isinstance(self.target_cpu, str) or not self.target_cpu:
             raise TypeError(f"`target_cpu` must be the name of a CPU, not {self.target_cpu!r}.")
+        return checked
 
 
 @dataclass(frozen=True)
@@ -136,16 +149,18 @@ def export_stages(
       The others: see tensorflow_ipu.serving.
 
     Returns:
-      A tf.function from the SavedModel's inputs to its outputs, which runs the executable in this process.
+      A tf.function from the SavedModel's inputs to its outputs, which runs the executable in this process;
+      see runtime_function().
     """
     if not tf.executing_eagerly():
         raise RuntimeError(
             "A model is exported with eager execution: outside of tf.Graph and tf.function, and without "
             "tf.compat.v1.disable_v2_behavior(). In a graph, use application_compile_op."
         )
-    options = options or ExportOptions()
-    options.check()
-    _check_positive("iterations", program_options.iterations)
+    options = (options or ExportOptions()).checked()
+    program_options = replace(
+        program_options, iterations=as_integer("iterations", program_options.iterations, 1)
+    )
     progress = resolve_progress(options.progress)
     export_dir = check_export_dir(export_dir, options.purge_export_dir)
     names = check_output_names(output_names)
@@ -154,22 +169,20 @@ def export_stages(
     progress("reading signatures", 0.0)
     before = preprocessing if preprocessing is not None and preprocessing.function is not None else None
     after = postprocessing if postprocessing is not None and postprocessing.function is not None else None
-    feeds = deduce_signature(
+    constants, feeds = bind_constants(
         stages[0],
         stage_names[0],
         signature,
         "predict_step_signature",
         None if before else input_dataset,
-        len(leading_constants),
+        leading_constants,
     )
     batch = _batch_of(feeds, stage_names[0]) if options.dynamic_batch else None
     host_before = _trace_preprocessing(before, input_dataset, batch) if before else None
     if host_before is not None:
         check_step_boundary("preprocessing_step", host_before.results, stage_names[0], feeds)
 
-    traced, lowered = _lower_stages(
-        stages, stage_names, feeds, leading_constants, part_of(progress, 0.05, 0.25)
-    )
+    traced, lowered = _lower_stages(stages, stage_names, feeds, constants, part_of(progress, 0.05, 0.25))
     results = [tf.TensorSpec(spec.shape, spec.dtype) for spec in lowered[-1].results]
     variants: list[RowVariant] = []
     if batch is not None:
@@ -177,7 +190,7 @@ def export_stages(
         _warn_of_dependent_rows(traced, feeds)
         progress("lowering for fewer rows", 0.25)
         variants = _row_variants(
-            stages, stage_names, feeds, leading_constants, traced, lowered, batch, options.smaller_batches
+            stages, stage_names, feeds, constants, traced, lowered, batch, options.smaller_batches
         )
         results = [_with_any_rows(spec) for spec in results]
     host_after = _trace_postprocessing(after, batch) if after else None
@@ -208,7 +221,8 @@ def export_stages(
         os.remove(executable)
         replace_directory(written, export_dir)
     progress("done", 1.0)
-    return runtime_function(served, os.path.join(export_dir, "assets", EXECUTABLE_NAME))
+    executable = os.path.join(export_dir, "assets", EXECUTABLE_NAME)
+    return runtime_function(served, executable, named=output_names is not None)
 
 
 def engine_name(program_name: str, executable: str) -> str:
@@ -216,17 +230,27 @@ def engine_name(program_name: str, executable: str) -> str:
     return f"{program_name}_{native.digest(executable)[:16]}"
 
 
-def runtime_function(program: ServedProgram, executable: str) -> Any:
+def runtime_function(program: ServedProgram, executable: str, named: bool) -> Any:
     """A tf.function that runs the executable in this process. Its engine is started now and lives as long as
-    it."""
+    it.
+
+    It takes tensors or arrays by position. It returns a dictionary by output name with `named`, else what a
+    post-processing step returns, else a list of the device's results.
+    """
     _, engine = engines.start_engine([], executable, program.engine_name, program.timeout_us)
 
     @tf.function(input_signature=list(program.inputs), autograph=False)
     def run(*inputs: tf.Tensor) -> Any:
         assert engine.holds
         outputs = program.run(inputs, tf.constant(0))
-        return outputs[0] if len(outputs) == 1 else outputs
+        if named:
+            return dict(zip(program.output_names, outputs, strict=True))
+        if program.postprocessing is not None:
+            return program.postprocessing.structured(outputs)
+        return outputs
 
+    # Traced here: a first call that traces counts as a retracing of all functions made from this code.
+    run.get_concrete_function()
     return run
 
 
@@ -267,17 +291,6 @@ def program_name(function: Any, default: str) -> str:
     """A name for people and for the engine, of letters that are allowed in an attribute of an op."""
     name = getattr(getattr(function, "python_function", function), "__name__", "") or default
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_") or default
-
-
-def _check_positive(argument: str, value: Any) -> None:
-    _check_integer(argument, value, 1)
-
-
-def _check_integer(argument: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{argument}` must be an integer, but a {type(value).__name__} was given.")
-    if value < least:
-        raise ValueError(f"`{argument}` must be at least {least}, but is {value}.")
 
 
 def _existing_parent(path: str) -> str:
@@ -345,7 +358,7 @@ def _check_parameter_count(stage: Callable, name: str, producer: str, results: i
 
 def _bind(stage: Callable, constants: Sequence[Any]) -> Callable:
     def bound(*feeds: tf.Tensor) -> Any:
-        return stage(*(tf.convert_to_tensor(constant) for constant in constants), *feeds)
+        return stage(*constants, *feeds)
 
     return bound
 

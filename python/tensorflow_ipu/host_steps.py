@@ -17,12 +17,14 @@ from tensorflow_ipu.lowering import concrete_function, freeze_concrete
 class HostStep:
     """A traced CPU function that nothing outside can change any more: its variables are constants.
 
+    structure: the nest of specs that the function returns; `results` are its leaves.
     resources: lookup tables and the like that it uses, for the SavedModel to keep.
     """
 
     name: str
     parameters: Sequence[tf.TensorSpec]
     results: Sequence[tf.TensorSpec]
+    structure: Any
     _frozen: Any
     _handles: Sequence[tf.Tensor]
     resources: Sequence[CapturableResource]
@@ -33,6 +35,10 @@ class HostStep:
         return [
             tf.ensure_shape(output, spec.shape) for output, spec in zip(outputs, self.results, strict=True)
         ]
+
+    def structured(self, outputs: Sequence[tf.Tensor]) -> Any:
+        """The outputs of a call as the function itself returns them."""
+        return tf.nest.pack_sequence_as(self.structure, list(outputs))
 
 
 def host_step(function: Callable, name: str, signature: Sequence[tf.TensorSpec]) -> HostStep:
@@ -45,7 +51,8 @@ def host_step(function: Callable, name: str, signature: Sequence[tf.TensorSpec])
     concrete = concrete_function(function, signature, name)
     frozen, handles = freeze_concrete(concrete)
     results = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in concrete.outputs]
-    return HostStep(name, signature, results, frozen, handles, _resources_of(handles, name))
+    structure = tf.nest.pack_sequence_as(concrete.structured_outputs, results)
+    return HostStep(name, signature, results, structure, frozen, handles, _resources_of(handles, name))
 
 
 def _resources_of(handles: Sequence[tf.Tensor], name: str) -> list[CapturableResource]:

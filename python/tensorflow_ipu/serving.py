@@ -83,8 +83,9 @@ def export_single_step(
         the batch; (): none.
 
     Returns:
-      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several) that runs
-      the exported executable in this process.
+      A tf.function from the SavedModel's inputs, tensors or arrays by position, to its outputs, that runs the
+      exported executable in this process. It returns a dictionary by name where `output_names` was given,
+      else what `postprocessing_step` returns, else a list of the outputs (of one as well).
 
     Raises:
       ValueError: `export_dir` is not empty; there is no signature, or two; lengths, shapes or dtypes do not
@@ -103,14 +104,14 @@ def export_single_step(
         preprocessing=HostStepArguments(preprocessing_step, preprocessing_step_signature),
         postprocessing=HostStepArguments(postprocessing_step, postprocessing_step_signature),
         options=ExportOptions(
-            purge_export_dir,
-            timeout_us,
-            dynamic_batch,
-            replicas,
-            target_cpu,
-            progress,
-            max_wait_us,
-            smaller_batches,
+            purge_export_dir=purge_export_dir,
+            timeout_us=timeout_us,
+            dynamic_batch=dynamic_batch,
+            replicas=replicas,
+            target_cpu=target_cpu,
+            progress=progress,
+            max_wait_us=max_wait_us,
+            smaller_batches=smaller_batches,
         ),
     )
 
@@ -153,17 +154,16 @@ def export_pipeline(
       pipeline_schedule: PipelineSchedule. None: Grouped.
       poplar_options: a PipelineStageOptions for each stage.
       name: of the pipeline.
-      predict_step_signature: list or tuple of tf.TensorSpec, one for each parameter of the first stage behind
-        `inputs`. Not needed when `input_dataset` is given, or the first stage is a tf.function with an
-        `input_signature`.
+      predict_step_signature: list or tuple of tf.TensorSpec, one for each parameter of the first stage, or
+        for those behind `inputs` alone. Not needed when `input_dataset` is given, or the first stage is a
+        tf.function with an `input_signature`.
       input_dataset, output_names, preprocessing_step, preprocessing_step_signature, postprocessing_step,
       postprocessing_step_signature, purge_export_dir, timeout_us, dynamic_batch, replicas, target_cpu,
       progress, max_wait_us, smaller_batches: see export_single_step(). With a
       preprocessing step, the dataset describes what that takes.
 
     Returns:
-      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several) that runs
-      the exported executable in this process.
+      A tf.function that runs the exported executable in this process: see export_single_step().
 
     Raises:
       ValueError: fewer than two stages; `device_mapping` has not one entry a stage, or names an IPU that is
@@ -185,28 +185,34 @@ def export_pipeline(
         stage_names,
         export_dir,
         ProgramOptions(
-            iterations,
-            program_name(None, name or "pipeline"),
-            layout.device_mapping,
-            layout.num_ipus,
-            layout.schedule.name.upper(),
-            layout.hold,
-            layout.options,
+            iterations=iterations,
+            name=program_name(None, name or "pipeline"),
+            device_mapping=layout.device_mapping,
+            num_ipus=layout.num_ipus,
+            schedule=layout.schedule.name.upper(),
+            hold=layout.hold,
+            options=layout.options,
         ),
         signature=predict_step_signature,
         input_dataset=input_dataset,
         output_names=output_names,
         preprocessing=HostStepArguments(preprocessing_step, preprocessing_step_signature),
         postprocessing=HostStepArguments(postprocessing_step, postprocessing_step_signature),
-        leading_constants=[] if inputs is None else list(inputs),
+        leading_constants=_constants(inputs),
         options=ExportOptions(
-            purge_export_dir,
-            timeout_us,
-            dynamic_batch,
-            replicas,
-            target_cpu,
-            progress,
-            max_wait_us,
-            smaller_batches,
+            purge_export_dir=purge_export_dir,
+            timeout_us=timeout_us,
+            dynamic_batch=dynamic_batch,
+            replicas=replicas,
+            target_cpu=target_cpu,
+            progress=progress,
+            max_wait_us=max_wait_us,
+            smaller_batches=smaller_batches,
         ),
     )
+
+
+def _constants(inputs: Any) -> list[Any]:
+    if inputs is None:
+        return []
+    return list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]

@@ -19,7 +19,6 @@ def deduce_signature(
     signature: Any,
     signature_argument: str,
     input_dataset: Any = None,
-    leading_constants: int = 0,
 ) -> Signature:
     """The signature of `function`, every spec named by its parameter.
 
@@ -31,13 +30,60 @@ def deduce_signature(
       signature: list or tuple of TensorSpec, or None.
       signature_argument: name of the argument `signature` ("predict_step_signature").
       input_dataset: tf.data.Dataset whose elements are what the function takes, or None.
-      leading_constants: that many parameters are bound to constants and are not part of the signature.
 
     Raises:
       ValueError: signature and dataset are both given; there is no way to get a signature; it is empty; its
         length is not the number of the function's parameters.
       TypeError: a signature is no list or tuple of TensorSpec; input_dataset is no tf.data.Dataset.
     """
+    specs = _given_specs(function, name, signature, signature_argument, input_dataset)
+    return _named(function, name, specs, 0)
+
+
+def bind_constants(
+    function: Callable,
+    name: str,
+    signature: Any,
+    signature_argument: str,
+    input_dataset: Any,
+    constants: Sequence[Any],
+) -> tuple[list[tf.Tensor], Signature]:
+    """The constants for the first parameters of `function`, as tensors, and the signature of the others.
+
+    A signature of all parameters and one of those behind the constants are told apart by their length. One of
+    all gives the dtypes of constants that have none of their own (Python numbers).
+
+    Args and raises: as deduce_signature(); ValueError when a constant is not what the signature says of it.
+    """
+    specs = _given_specs(function, name, signature, signature_argument, input_dataset)
+    count = len(constants)
+    if input_dataset is None and count and len(specs) > _most_parameters(function) - count:
+        bound = [_constant(value, spec, name) for value, spec in zip(constants, specs[:count], strict=False)]
+        specs = specs[count:]
+    else:
+        bound = [tf.convert_to_tensor(value) for value in constants]
+    if not specs:
+        raise ValueError(
+            f"The signature of `{name}` describes its constant inputs alone. An exported model needs at "
+            "least one input that is fed by requests."
+        )
+    return bound, _named(function, name, specs, count)
+
+
+def _constant(value: Any, spec: tf.TensorSpec, name: str) -> tf.Tensor:
+    own = getattr(value, "dtype", None)
+    tensor = tf.convert_to_tensor(value, spec.dtype if own is None else None)
+    if tensor.dtype != spec.dtype or not tensor.shape.is_compatible_with(spec.shape):
+        raise ValueError(
+            f"A constant of `inputs` is a {tensor.dtype.name} tensor of shape {tensor.shape}, but the "
+            f"signature of `{name}` has a {spec.dtype.name} tensor of shape {spec.shape} in its place."
+        )
+    return tensor
+
+
+def _given_specs(
+    function: Callable, name: str, signature: Any, signature_argument: str, input_dataset: Any
+) -> Signature:
     if signature is not None and input_dataset is not None:
         raise ValueError(
             f"Both `{signature_argument}` and `input_dataset` cannot be provided: each of them determines "
@@ -49,13 +95,12 @@ def deduce_signature(
         specs = _dataset_specs(input_dataset)
     else:
         specs = _function_specs(function, name, signature_argument)
-        specs = specs[leading_constants:]
     if not specs:
         raise ValueError(
             f"The signature of `{name}` is empty. An exported model needs at least one input that is fed by "
             "requests."
         )
-    return _named(function, name, specs, leading_constants)
+    return specs
 
 
 def check_input_dataset(input_dataset: Any) -> None:
@@ -116,10 +161,8 @@ def parameter_names(function: Callable, count: int, name: str) -> list[str]:
     Raises:
       ValueError: the function takes fewer, or needs more.
     """
-    python_function = getattr(function, "python_function", function)
-    try:
-        parameters = list(inspect.signature(python_function).parameters.values())
-    except (TypeError, ValueError):  # some built-in functions tell nothing
+    parameters = _parameters(function)
+    if parameters is None:
         return [f"args_{position}" for position in range(count)]
     names: list[str] = []
     required = 0
@@ -135,6 +178,25 @@ def parameter_names(function: Callable, count: int, name: str) -> list[str]:
             f" ({', '.join(names)})."
         )
     return names[:count]
+
+
+def _parameters(function: Callable) -> list[inspect.Parameter] | None:
+    """None for some built-in functions, which tell nothing."""
+    try:
+        return list(inspect.signature(getattr(function, "python_function", function)).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
+def _most_parameters(function: Callable) -> float:
+    """How many positional arguments the function takes at most."""
+    parameters = _parameters(function)
+    if parameters is None or any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return float("inf")
+    return sum(
+        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        for parameter in parameters
+    )
 
 
 def _named(
