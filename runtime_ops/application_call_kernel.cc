@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -8,19 +7,18 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "cc/base/status_macros.h"
 #include "cc/engine/call_context.h"
-#include "runtime_ops/feed_checks.h"
+#include "cc/engine/engine_manager.h"
+#include "cc/executable/executable.h"
+#include "runtime_ops/engine_scope.h"
+#include "runtime_ops/tensor_call.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace tfipu {
 namespace {
-
-// When a waiting thread asks whether its caller has gone: after this time, and then each time after twice as
-// long as before, up to the longest. Hundreds of threads that wait long must not be busy with asking.
-constexpr std::chrono::milliseconds kFirstAskCancelled{5};
-constexpr std::chrono::milliseconds kLongestAskCancelled{160};
 
 // Cancels a call when TensorFlow cancels the step it belongs to. Outlives the step, if need be, in the hands
 // of the cancellation manager.
@@ -87,11 +85,6 @@ class AnswerLatch {
     return std::move(status_);
   }
 
-  bool WaitFor(std::chrono::milliseconds duration) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    return changed_.wait_for(lock, duration, [this] { return answered_; });
-  }
-
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -108,8 +101,7 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
 
   void ComputeAsync(tensorflow::OpKernelContext* context, DoneCallback done) override {
     // Not OP_REQUIRES_OK, which logs: what a caller did wrong is the caller's to know.
-    absl::StatusOr<std::shared_ptr<Engine>> engine =
-        EngineManager::Global().Find(KeyFor(*context, engine_name_));
+    absl::StatusOr<std::shared_ptr<Engine>> engine = FindEngine(*context);
     Call call;
     absl::Status prepared =
         engine.ok() ? Prepare(context, (*engine)->executable().header(), call) : engine.status();
@@ -125,35 +117,13 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
       done();
       return;
     }
-
-    // Whoever runs kernels in line has given its thread to this step, and has no other that could go on with
-    // runs the device if that is free, else waits, and the rest of the graph runs here.
     if (context->run_all_kernels_inline()) {
-      AnswerLatch latch;
-      absl::Duration waited;
-      call.waited = &waited;
-      call.run_here = true;
-      call.done = [&latch](absl::Status status) { latch.Set(std::move(status)); };
-      const CallId id = (*engine)->Enqueue(std::move(call));
-      if (cancellation != nullptr) cancellation->SetCall(id);
-      const CallContext* caller = CurrentCallContext();
-      if (caller != nullptr && caller->cancelled) {
-        std::chrono::milliseconds ask = kFirstAskCancelled;
-        while (!latch.WaitFor(ask)) {
-          if (caller->cancelled() && (*engine)->Cancel(id)) break;
-          ask = std::min(2 * ask, kLongestAskCancelled);
-        }
-      }
-      absl::Status status = latch.Wait();
-      if (caller != nullptr && caller->waited != nullptr) *caller->waited += waited;
-      if (cancellation != nullptr) cancellation->Deregister();
+      absl::Status status = CallAndWait(**engine, std::move(call), cancellation.get());
       if (!status.ok()) context->SetStatus(status);
       done();
       return;
     }
-
-    // Elsewhere the executor has threads of its own, to which the engine's thread passes the rest of the
-    // graph.
+    // The executor has threads of its own, to which the engine's thread passes the rest of the graph.
     call.done = [context, cancellation, done = std::move(done)](absl::Status status) {
       if (cancellation != nullptr) cancellation->Deregister();
       if (!status.ok()) context->SetStatus(status);
@@ -164,53 +134,61 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
   }
 
  private:
+  // Whoever runs kernels in line has given its thread to this step, and has no other that could go on with
+  // the graph: it runs the device if that is free, else waits, and what follows runs here.
+  static absl::Status CallAndWait(Engine& engine, Call call, StepCancellation* cancellation) {
+    AnswerLatch latch;
+    absl::Duration waited;
+    call.waited = &waited;
+    call.done = [&latch](absl::Status status) { latch.Set(std::move(status)); };
+    const CallContext* caller = CurrentCallContext();
+    if (caller != nullptr) call.cancelled = caller->cancelled;
+    const CallId id = engine.Add(std::move(call));
+    if (cancellation != nullptr) cancellation->SetCall(id);
+    engine.RunHere(Engine::Patience::kAny);
+    absl::Status status = latch.Wait();
+    if (caller != nullptr && caller->waited != nullptr) *caller->waited += waited;
+    if (cancellation != nullptr) cancellation->Deregister();
+    return status;
+  }
+
+  // Looks it up once, for as long as it runs.
+  absl::StatusOr<std::shared_ptr<Engine>> FindEngine(const tensorflow::OpKernelContext& context) {
+    {
+      absl::ReaderMutexLock lock(&mutex_);
+      std::shared_ptr<Engine> engine = engine_.lock();
+      if (engine != nullptr && !engine->stopped()) return engine;
+    }
+    TFIPU_ASSIGN_OR_RETURN(
+        std::shared_ptr<Engine> engine,
+        EngineManager::Global().Find({ReadScope(context.session_metadata()), engine_name_}));
+    absl::MutexLock lock(&mutex_);
+    engine_ = engine;
+    return engine;
+  }
+
   // Checks the inputs, allocates the outputs and points the call at both.
   static absl::Status Prepare(tensorflow::OpKernelContext* context, const ExecutableHeader& header,
                               Call& call) {
-    const int infeeds = context->num_inputs() - 1;
-    if (infeeds != header.infeeds_size()) {
-      return absl::FailedPreconditionError(absl::StrCat("Embedded application call expects ",
-                                                        header.infeeds_size(), " inputs, but ", infeeds,
-                                                        " were provided."));
-    }
     if (context->num_outputs() != header.outfeeds_size()) {
       return absl::FailedPreconditionError(absl::StrCat("Embedded application call has ",
                                                         header.outfeeds_size(), " outputs, but ",
                                                         context->num_outputs(), " were expected."));
     }
-    const bool any_rows = header.dynamic_batch();
-    call.infeeds.reserve(infeeds);
-    for (int i = 0; i < infeeds; ++i) {
-      const tensorflow::Tensor& input = context->input(i);
-      TFIPU_RETURN_IF_ERROR(CheckInput(input, header.infeeds(i), i, any_rows));
-      call.infeeds.push_back(BytesOf(input));
-      if (!any_rows) continue;
-      if (i == 0) call.rows = input.dim_size(0);
-      if (input.dim_size(0) != call.rows) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            "Mismatched input shape at position ", i, " ('", header.infeeds(i).name(), "'). Expected ",
-            call.rows, " rows like input 0, but input ", i, " has shape ", input.shape().DebugString(), "."));
-      }
-    }
-    if (any_rows && infeeds == 0) call.rows = header.outfeeds(0).dims(0);
-    call.outfeeds.reserve(header.outfeeds_size());
-    for (int i = 0; i < header.outfeeds_size(); ++i) {
-      const TensorSpec& spec = header.outfeeds(i);
-      if (static_cast<int>(context->expected_output_dtype(i)) != static_cast<int>(spec.type())) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("Mismatched output dtype at position ", i, " ('", spec.name(), "'). Expected ",
-                         ElementTypeName(spec.type()), ", but output ", i, " has dtype ",
-                         tensorflow::DataTypeString(context->expected_output_dtype(i)), "."));
-      }
-      tensorflow::TensorShape shape;
-      for (int d = 0; d < spec.dims_size(); ++d) {
-        TFIPU_RETURN_IF_ERROR(shape.AddDimWithStatus(d == 0 && any_rows ? call.rows : spec.dims(d)));
-      }
-      tensorflow::Tensor* output;
-      TFIPU_RETURN_IF_ERROR(context->allocate_output(i, shape, &output));
-      const ConstBuffer bytes = BytesOf(*output);
-      call.outfeeds.emplace_back(const_cast<std::byte*>(bytes.data()), bytes.size());
-    }
+    TFIPU_RETURN_IF_ERROR(PrepareCall(
+        header, context->num_inputs() - 1,
+        [&](int i) -> const tensorflow::Tensor& { return context->input(i); },
+        [&](int i, tensorflow::DataType type, const tensorflow::TensorShape& shape,
+            tensorflow::Tensor** output) {
+          if (context->expected_output_dtype(i) != type) {
+            return absl::FailedPreconditionError(absl::StrCat(
+                "Mismatched output dtype at position ", i, " ('", header.outfeeds(i).name(), "'). Expected ",
+                ElementTypeName(header.outfeeds(i).type()), ", but output ", i, " has dtype ",
+                tensorflow::DataTypeString(context->expected_output_dtype(i)), "."));
+          }
+          return absl::Status(context->allocate_output(i, shape, output));
+        },
+        &call));
     if (context->deadline().has_value()) call.deadline = *context->deadline();
     if (const CallContext* caller = CurrentCallContext()) {
       call.deadline = std::min(call.deadline, caller->deadline);
@@ -220,6 +198,8 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
   }
 
   std::string engine_name_;
+  absl::Mutex mutex_;
+  std::weak_ptr<Engine> engine_ ABSL_GUARDED_BY(mutex_);
 };
 
 REGISTER_KERNEL_BUILDER(Name("ApplicationCall").Device(tensorflow::DEVICE_CPU), ApplicationCallKernel);

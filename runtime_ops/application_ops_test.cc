@@ -80,11 +80,11 @@ TEST_P(ApplicationOpsTest, EngineEndsWithItsSession) {
   {
     TestingSession session(CallGraph(file.path(), "ends"), in_line());
     ASSERT_TRUE(session.Run(Filled({1, 4}, 3)).ok());
-    EXPECT_TRUE(EngineManager::Global().Find({"", "ends"}).ok());
+    EXPECT_TRUE(EngineManager::Global().Find({{}, "ends"}).ok());
   }
   // With pools, the thread that ended the last call may still be letting go of the engine. One that never
   // ends is a test that never ends, which ctest's limit turns into a failure.
-  while (EngineManager::Global().Find({"", "ends"}).ok()) std::this_thread::yield();
+  while (EngineManager::Global().Find({{}, "ends"}).ok()) std::this_thread::yield();
 }
 
 TEST_P(ApplicationOpsTest, ServedModelsHaveEnginesOfTheirOwn) {
@@ -93,8 +93,8 @@ TEST_P(ApplicationOpsTest, ServedModelsHaveEnginesOfTheirOwn) {
   TestingSession b(CallGraph(other.path(), "same"), in_line(), "call:0", "b");
   EXPECT_TRUE(a.Run(Filled({1, 4}, 3)).ok());
   EXPECT_TRUE(b.Run(Filled({1, 5}, 3)).ok());
-  EXPECT_TRUE(EngineManager::Global().Find({"a/1", "same"}).ok());
-  EXPECT_TRUE(EngineManager::Global().Find({"b/1", "same"}).ok());
+  EXPECT_TRUE(EngineManager::Global().Find({{"a", 1}, "same"}).ok());
+  EXPECT_TRUE(EngineManager::Global().Find({{"b", 1}, "same"}).ok());
 }
 
 TEST_P(ApplicationOpsTest, WrongShapesAreRefused) {
@@ -211,7 +211,7 @@ TEST_P(ApplicationOpsTest, TensorFlowCancelsAWaitingCall) {
   TestingSession keeper(CallGraph(file.path(), "limited"), in_line());
   ASSERT_TRUE(keeper.Run(Filled({4, 4}, 1)).ok());
   EXPECT_FALSE(session.Run(Filled({1, 4}, 1)).ok());
-  const EngineStatistics statistics = (*EngineManager::Global().Find({"", "limited"}))->Statistics();
+  const EngineStatistics statistics = (*EngineManager::Global().Find({{}, "limited"}))->Statistics();
   // With no thread of its own the session leaves its time limit to the engine.
   EXPECT_EQ(statistics.cancelled + statistics.expired, 1);
   EXPECT_EQ(statistics.queued, 0);
@@ -264,7 +264,7 @@ TEST(CallContextTest, ReachesOpsInsideFunctions) {
   const absl::StatusOr<Tensor> result = session.Run(Filled({1, 4}, 3));
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(Values(*result), std::vector<float>(4, 6));
-  EXPECT_TRUE(EngineManager::Global().Find({"model/1", "inside"}).ok());
+  EXPECT_TRUE(EngineManager::Global().Find({{"model", 1}, "inside"}).ok());
   CallContext context;
   context.deadline = absl::Now() - absl::Seconds(1);
   const ScopedCallContext scope(&context);

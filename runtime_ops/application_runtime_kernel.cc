@@ -5,6 +5,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "cc/base/status_macros.h"
+#include "cc/engine/engine_manager.h"
+#include "runtime_ops/engine_scope.h"
 #include "runtime_ops/feed_checks.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -48,10 +50,8 @@ class ApplicationRuntimeKernel : public tensorflow::OpKernel {
       }
       inputs[i] = BytesOf(context->input(i));
     }
-    TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine,
-                           EngineManager::Global().StartOrAttach(KeyFor(*context, engine_name_),
-                                                                 filename.scalar<tensorflow::tstring>()(),
-                                                                 absl::Microseconds(timeout_us_), inputs));
+    TFIPU_ASSIGN_OR_RETURN(const std::shared_ptr<Engine> engine,
+                           EngineOn(*context, filename.scalar<tensorflow::tstring>()(), inputs));
     const ExecutableHeader& header = engine->executable().header();
     if (header.startup_inputs_size() != count) {
       return absl::InvalidArgumentError(absl::StrCat("Embedded application runtime expects ",
@@ -61,14 +61,33 @@ class ApplicationRuntimeKernel : public tensorflow::OpKernel {
     for (int i = 0; i < count; ++i) {
       TFIPU_RETURN_IF_ERROR(CheckInput(context->input(i), header.startup_inputs(i), i, /*any_rows=*/false));
     }
-    absl::MutexLock lock(&mutex_);
-    if (engine_ != engine) engine_.swap(engine);
     return absl::OkStatus();
+  }
+
+  // Attaches once, for as long as that engine runs.
+  absl::StatusOr<std::shared_ptr<Engine>> EngineOn(const tensorflow::OpKernelContext& context,
+                                                   const std::string& path,
+                                                   const std::vector<ConstBuffer>& inputs) {
+    {
+      absl::ReaderMutexLock lock(&mutex_);
+      if (engine_ != nullptr && path_ == path && !engine_->stopped()) return engine_;
+    }
+    TFIPU_ASSIGN_OR_RETURN(
+        std::shared_ptr<Engine> engine,
+        EngineManager::Global().StartOrAttach({ReadScope(context.session_metadata()), engine_name_}, path,
+                                              absl::Microseconds(timeout_us_), inputs));
+    absl::MutexLock lock(&mutex_);
+    path_ = path;
+    // The one before is dropped outside of the lock.
+    std::shared_ptr<Engine> attached = engine;
+    engine_.swap(engine);
+    return attached;
   }
 
   std::string engine_name_;
   std::int64_t timeout_us_ = 0;
   absl::Mutex mutex_;
+  std::string path_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Engine> engine_ ABSL_GUARDED_BY(mutex_);
 };
 

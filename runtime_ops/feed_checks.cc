@@ -24,12 +24,6 @@ std::string ShapeOf(const TensorSpec& spec, bool any_rows) {
 
 }  // namespace
 
-EngineKey KeyFor(const tensorflow::OpKernelContext& context, const std::string& engine_name) {
-  const tensorflow::SessionMetadata* metadata = context.session_metadata();
-  if (metadata == nullptr || metadata->name().empty()) return {"", engine_name};
-  return {absl::StrCat(metadata->name(), "/", metadata->version()), engine_name};
-}
-
 absl::Status CheckInput(const tensorflow::Tensor& tensor, const TensorSpec& spec, int position,
                         bool any_rows) {
   if (static_cast<int>(tensor.dtype()) != static_cast<int>(spec.type())) {

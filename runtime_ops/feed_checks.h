@@ -1,19 +1,13 @@
-// Compares tensors with what an executable expects, and finds engines for kernels.
+// Compares tensors with what an executable expects.
 #ifndef RUNTIME_OPS_FEED_CHECKS_H_
 #define RUNTIME_OPS_FEED_CHECKS_H_
 
-#include <string>
-
 #include "absl/status/status.h"
-#include "cc/engine/engine_manager.h"
+#include "cc/base/buffer.h"
 #include "cc/executable/executable.pb.h"
-#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/tensor.h"
 
 namespace tfipu {
-
-// The key of an engine for a kernel: the served model's name and version, when there are any, and the
-// engine's name.
-EngineKey KeyFor(const tensorflow::OpKernelContext& context, const std::string& engine_name);
 
 // FailedPrecondition "Mismatched input ..." when the tensor at `position` is not what `spec` says.
 // `any_rows`: the leading dimension may have any size.

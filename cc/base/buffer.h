@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <new>
 
 #include "absl/types/span.h"
 
@@ -22,7 +23,7 @@ inline bool IsAligned(const void* data) {
   return reinterpret_cast<std::uintptr_t>(data) % kBufferAlignment == 0;
 }
 
-// Owned, aligned, uninitialised memory. Movable; not thread-safe.
+// Owned, aligned, uninitialised memory; std::bad_alloc when there is none. Movable; not thread-safe.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
@@ -30,6 +31,7 @@ class AlignedBuffer {
     // aligned_alloc wants a multiple of the alignment, and a null pointer is no buffer even when size is 0.
     const std::size_t rounded = (size + kBufferAlignment) / kBufferAlignment * kBufferAlignment;
     data_.reset(static_cast<std::byte*>(std::aligned_alloc(kBufferAlignment, rounded)));
+    if (data_ == nullptr) throw std::bad_alloc();
   }
 
   std::byte* data() const { return data_.get(); }

@@ -89,11 +89,21 @@ class Device {
   virtual absl::Status Reset() = 0;
 };
 
+// How the devices of a program are to be run.
+enum class ExecutionMode {
+  // No step depends on another, and each leaves as soon as it is computed: Run() may end after any step, and
+  // the next one begin in another thread.
+  kStepByStep,
+  // Steps are held back until others enter, or carry values to the next: leaving Run() would lose them.
+  kWithoutBreak,
+};
+
 // An executable that was loaded: code and weights in memory, shared by all devices made from it. Thread-safe.
 class Program {
  public:
   virtual ~Program() = default;
   virtual const Executable& executable() const = 0;
+  virtual ExecutionMode execution_mode() const = 0;
 
   // A device that runs this program. `startup_inputs` (as many, and of the sizes, the executable says) are
   // copied.

@@ -14,8 +14,7 @@ namespace tfipu {
 struct CallContext {
   absl::Time deadline = absl::InfiniteFuture();
   Priority priority = Priority::kNormal;
-  // Asked now and then by the waiting thread, ever less often; when true, a call that still waits for a
-  // device is given up with Cancelled. Empty: never.
+  // Call::cancelled.
   std::function<bool()> cancelled;
   // Grows by what the calls wait for a device (Call::waited). Null: nobody wants to know.
   absl::Duration* waited = nullptr;

@@ -27,7 +27,6 @@ PendingCall* CallQueue::Front() {
 
 void CallQueue::Forget(PendingCall* call) {
   call->queued = false;
-  if (call->left_queue != nullptr) *call->left_queue = true;
   --size_;
   rows_ -= call->rows - call->entered;
 }
@@ -52,7 +51,7 @@ PendingCall* CallQueue::Remove(CallId id) {
   return nullptr;
 }
 
-void CallQueue::RemoveIf(const std::function<bool(PendingCall*)>& predicate) {
+void CallQueue::RemoveIf(absl::FunctionRef<bool(PendingCall*)> predicate) {
   for (Lane& lane : lanes_) {
     lane.erase(std::remove_if(lane.begin(), lane.end(),
                               [&](const Entry& entry) {

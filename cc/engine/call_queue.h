@@ -6,8 +6,8 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <functional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "cc/engine/engine.h"
 
@@ -26,15 +26,17 @@ struct PendingCall {
   std::int64_t entered = 0;  // rows that a step took
   int parts_inside = 0;      // parts inside devices
   bool queued = false;
-  bool* left_queue = nullptr;  // set when the call leaves the queue
-  absl::Status status;         // the first failure of any part
+  absl::Status status;          // the first failure of any part
+  PendingCall* next = nullptr;  // of Answers
+
+  bool GivenUp() const { return call.cancelled && call.cancelled(); }
 };
 
 // First in, first out, those of high priority before all others. A call stays at the front until all its rows
 // were taken. Does not own the calls. Not thread-safe.
 class CallQueue {
  public:
-  // Ids must be given in ascending order.
+  // Ids must be given in ascending order. Changes nothing when memory is short and this throws.
   void Push(PendingCall* call);
 
   // nullptr when empty.
@@ -50,7 +52,7 @@ class CallQueue {
   PendingCall* Remove(CallId id);
 
   // Takes away all calls for which `predicate` holds.
-  void RemoveIf(const std::function<bool(PendingCall*)>& predicate);
+  void RemoveIf(absl::FunctionRef<bool(PendingCall*)> predicate);
 
   bool empty() const { return size_ == 0; }
   std::size_t size() const { return size_; }

@@ -80,6 +80,7 @@ absl::StatusOr<std::shared_ptr<Engine>> EngineManager::StartOrAttachStarting(
   options.automatic_replicas = defaults.automatic_replicas;
   options.max_wait = defaults.max_wait;
   options.max_queued_calls = defaults.max_queued_calls;
+  options.on_thread_start = defaults.on_thread_start;
   return Engine::Start(std::move(options), std::move(program), startup_inputs);
 }
 

@@ -2,11 +2,11 @@
 #ifndef CC_ENGINE_ENGINE_MANAGER_H_
 #define CC_ENGINE_ENGINE_MANAGER_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -15,18 +15,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "cc/engine/engine.h"
+#include "cc/engine/engine_key.h"
 
 namespace tfipu {
-
-// A name belongs to a scope, so that two versions of a served model may use the same name: the server's scope
-// is "model/version", a Python process has the one scope "".
-struct EngineKey {
-  std::string scope;
-  std::string name;
-  bool operator<(const EngineKey& other) const {
-    return std::tie(scope, name) < std::tie(other.scope, other.name);
-  }
-};
 
 // What the server's operator may override for all engines of the process. Not set: the executable's own.
 struct EngineDefaults {
@@ -35,6 +26,7 @@ struct EngineDefaults {
   int automatic_replicas = 1;  // EngineOptions::automatic_replicas
   std::optional<absl::Duration> max_wait = std::nullopt;
   std::size_t max_queued_calls = 0;
+  std::function<void()> on_thread_start = nullptr;  // EngineOptions::on_thread_start
 };
 
 // Knows the running engines but does not keep them: an engine lives as long as somebody holds the pointer

@@ -76,16 +76,41 @@ void RunCase(std::uint64_t seed) {
   for (int t = 0; t < thread_count; ++t) {
     threads.emplace_back([&, t, seed_of_thread = random.Between(0, 1 << 30)] {
       Random own(seed_of_thread);
+      bool added = false;
+      const auto given_up = std::make_shared<std::atomic<bool>>(false);
       for (int i = 0; i < calls_each; ++i) {
         const std::int64_t rows = shape.row_batching ? own.Between(0, 3 * shape.batch) : shape.batch;
         calls[t].push_back(std::make_unique<TestCall>(rows, t * 1000000 + i * 1000, own.Of({0, 0, 4, 64})));
         Call call = calls[t].back()->Make();
         if (own.OneIn(5)) call.deadline = absl::Now() + absl::Microseconds(own.Between(-10, 300));
         if (own.OneIn(4)) call.priority = Priority::kHigh;
-        call.run_here = own.OneIn(2);
-        const CallId id = (*engine)->Enqueue(std::move(call));
+        if (own.OneIn(8)) call.cancelled = [given_up] { return given_up->load(); };
+        CallId id;
+        if (own.OneIn(2)) {
+          id = (*engine)->Enqueue(std::move(call));
+        } else {
+          // What is added alone, or with others, is run by this thread or by the engine's.
+          id = (*engine)->Add(std::move(call));
+          added = true;
+        }
+        const bool last = i + 1 == calls_each;
+        const bool wait = own.OneIn(4);
+        if (added && (last || wait || own.OneIn(2))) {
+          added = false;
+          switch (own.Between(0, 2)) {
+            case 0:
+              (*engine)->Wake();
+              break;
+            case 1:
+              (*engine)->RunHere(Engine::Patience::kShort);
+              break;
+            default:
+              (*engine)->RunHere(Engine::Patience::kAny);
+          }
+        }
         if (own.OneIn(6)) (*engine)->Cancel(id - own.Between(0, 2));
-        if (own.OneIn(4)) calls[t].back()->Await().IgnoreError();
+        if (own.OneIn(10)) given_up->store(true);
+        if (wait) calls[t].back()->Await().IgnoreError();
       }
     });
   }

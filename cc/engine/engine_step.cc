@@ -1,6 +1,7 @@
 #include "cc/engine/engine_step.h"
 
 #include <cstring>
+#include <new>
 
 namespace tfipu {
 namespace {
@@ -33,7 +34,16 @@ void EngineStep::Add(PendingCall* call, std::int64_t call_row, std::int64_t coun
   rows_ += count;
 }
 
-void EngineStep::Gather(const FeedLayout& layout) {
+absl::Status EngineStep::Gather(const FeedLayout& layout) {
+  try {
+    GatherOrThrow(layout);
+    return absl::OkStatus();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("There is no memory for the buffers of a step.");
+  }
+}
+
+void EngineStep::GatherOrThrow(const FeedLayout& layout) {
   computed_rows = layout.StepRows(rows_);
   // A single part fills the step exactly, or there is something to pad.
   const bool whole = parts_.size() == 1 && parts_[0].rows == computed_rows;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "cc/engine/fake_device.h"
@@ -596,13 +597,13 @@ TEST_F(EngineTest, CallerRunsAFreeDeviceItself) {
   auto engine = Start({.batch = 2, .row_batching = true});
   TestCall call(5, 1);
   Call made = call.Make();
-  made.run_here = true;
   std::thread::id answered_in;
   made.done = [&, done = std::move(made.done)](absl::Status status) {
     answered_in = std::this_thread::get_id();
     done(std::move(status));
   };
-  engine->Enqueue(std::move(made));
+  engine->Add(std::move(made));
+  engine->RunHere(Engine::Patience::kAny);
   EXPECT_EQ(call.answers(), 1);
   EXPECT_EQ(call.Await(), absl::OkStatus());
   EXPECT_TRUE(call.right());
@@ -615,13 +616,13 @@ TEST_F(EngineTest, CallThatFindsTheDeviceTakenIsRunByTheEngine) {
   TestCall first(1, 1), second(1, 2);
   std::thread caller([&] {
     Call made = first.Make();
-    made.run_here = true;
-    engine->Enqueue(std::move(made));
+    engine->Add(std::move(made));
+    engine->RunHere(Engine::Patience::kAny);
   });
   script_->AwaitEntered(1);
   Call made = second.Make();
-  made.run_here = true;
-  engine->Enqueue(std::move(made));
+  engine->Add(std::move(made));
+  engine->RunHere(Engine::Patience::kAny);
   EXPECT_EQ(second.answers(), 0);
   script_->OpenGate();
   EXPECT_EQ(second.Await(), absl::OkStatus());
@@ -634,12 +635,12 @@ TEST_F(EngineTest, CallerDoesNotStayForRowsThatWait) {
   auto engine = Start({.batch = 2, .row_batching = true}, {.max_wait = absl::Hours(1)});
   TestCall call(3, 1), company(1, 2);
   Call made = call.Make();
-  made.run_here = true;
-  engine->Enqueue(std::move(made));
+  engine->Add(std::move(made));
+  engine->RunHere(Engine::Patience::kAny);
   EXPECT_EQ(call.answers(), 0);
   made = company.Make();
-  made.run_here = true;
-  engine->Enqueue(std::move(made));
+  engine->Add(std::move(made));
+  engine->RunHere(Engine::Patience::kAny);
   EXPECT_EQ(call.Await(), absl::OkStatus());
   EXPECT_EQ(company.Await(), absl::OkStatus());
   EXPECT_TRUE(call.right() && company.right());
@@ -649,13 +650,13 @@ TEST_F(EngineTest, MayBeDroppedWhileACallerRunsItsDevice) {
   auto engine = Start({.replicas = 2});
   TestCall call(1, 1);
   Call made = call.Make();
-  made.run_here = true;
   Engine* raw = engine.get();
   made.done = [&, done = std::move(made.done)](absl::Status status) {
     engine.reset();
     done(std::move(status));
   };
-  raw->Enqueue(std::move(made));
+  raw->Add(std::move(made));
+  raw->RunHere(Engine::Patience::kAny);
   EXPECT_EQ(call.Await(), absl::OkStatus());
   EXPECT_EQ(script_->destroyed(), 2);
 }
@@ -665,15 +666,82 @@ TEST_F(EngineTest, CallerDoesNotRunADeviceThatHoldsSteps) {
   auto engine = Start({.hold = 1}, {.timeout = absl::Microseconds(100)});
   TestCall call(1, 1);
   Call made = call.Make();
-  made.run_here = true;
   std::thread::id answered_in;
   made.done = [&, done = std::move(made.done)](absl::Status status) {
     answered_in = std::this_thread::get_id();
     done(std::move(status));
   };
-  engine->Enqueue(std::move(made));
+  engine->Add(std::move(made));
+  engine->RunHere(Engine::Patience::kAny);
   EXPECT_EQ(call.Await(), absl::OkStatus());
   EXPECT_NE(answered_in, std::this_thread::get_id());
+}
+
+TEST_F(EngineTest, CallsThatAreAddedShareAStep) {
+  auto engine = Start({.batch = 4, .row_batching = true});
+  TestCall a(1, 1), b(2, 10), c(1, 20);
+  for (TestCall* call : {&a, &b, &c}) EXPECT_GT(engine->Add(call->Make()), 0);
+  EXPECT_EQ(engine->Statistics().queued, 3);
+  EXPECT_EQ(script_->entered(), 0);
+  engine->RunHere(Engine::Patience::kAny);
+  for (TestCall* call : {&a, &b, &c}) {
+    EXPECT_EQ(call->answers(), 1);
+    EXPECT_TRUE(call->right());
+  }
+  EXPECT_EQ(engine->Statistics().steps, 1);
+}
+
+TEST_F(EngineTest, CallsThatAreAddedAreRunByTheEngineWhenItIsWoken) {
+  auto engine = Start({});
+  TestCall call(1, 1);
+  engine->Add(call.Make());
+  engine->Wake();
+  EXPECT_EQ(call.Await(), absl::OkStatus());
+}
+
+// How long a step takes is not known before there was one: that is for the engine's thread to find out.
+TEST_F(EngineTest, CallerOfLittlePatienceRunsOnlyWhatIsKnownToBeShort) {
+  auto engine = Start({});
+  const auto answered_here = [&] {
+    TestCall call(1, 1);
+    Call made = call.Make();
+    bool here = false;
+    made.done = [&, me = std::this_thread::get_id(), done = std::move(made.done)](absl::Status status) {
+      here = std::this_thread::get_id() == me;
+      done(std::move(status));
+    };
+    engine->Add(std::move(made));
+    engine->RunHere(Engine::Patience::kShort);
+    EXPECT_EQ(call.Await(), absl::OkStatus());
+    return here;
+  };
+  EXPECT_FALSE(answered_here());
+  // A step of the fake device takes microseconds, unless the machine is busy elsewhere.
+  int here = 0;
+  for (int i = 0; i < 1000; ++i) here += answered_here() ? 1 : 0;
+  EXPECT_GT(here, 0);
+}
+
+TEST_F(EngineTest, CallThatIsGivenUpDoesNotEnterADevice) {
+  script_->CloseGate();
+  auto engine = Start({});
+  TestCall first(1, 1), wanted(1, 2), unwanted(1, 3);
+  std::atomic<bool> given_up{false};
+  engine->Enqueue(first.Make());
+  script_->AwaitEntered(1);
+  engine->Enqueue(wanted.Make());
+  Call made = unwanted.Make();
+  made.cancelled = [&] { return given_up.load(); };
+  engine->Enqueue(std::move(made));
+  EXPECT_EQ(unwanted.answers(), 0);
+  given_up = true;
+  // Although the device is busy.
+  EXPECT_EQ(unwanted.Await().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(wanted.answers(), 0);
+  script_->OpenGate();
+  EXPECT_EQ(wanted.Await(), absl::OkStatus());
+  EXPECT_EQ(script_->seen().size(), 2);
+  EXPECT_EQ(engine->Statistics().cancelled, 1);
 }
 
 TEST_F(EngineTest, StartChecksStartUpInputs) {

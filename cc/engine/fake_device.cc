@@ -271,6 +271,9 @@ class FakeProgram : public Program {
       : script_(std::move(script)), executable_(std::move(executable)) {}
 
   const Executable& executable() const override { return *executable_; }
+  ExecutionMode execution_mode() const override {
+    return executable_->header().hold() == 0 ? ExecutionMode::kStepByStep : ExecutionMode::kWithoutBreak;
+  }
 
   absl::StatusOr<std::unique_ptr<Device>> CreateDevice(
       absl::Span<const ConstBuffer> startup_inputs) override {

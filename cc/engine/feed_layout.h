@@ -29,12 +29,13 @@ struct FeedLayout {
   // leading dimension of at least 1, or when a shape is not valid.
   static absl::StatusOr<FeedLayout> Of(const ExecutableHeader& header);
 
-  // Rows that a step computes which has `rows` of calls.
-  std::int64_t StepRows(std::int64_t rows) const {
-    for (const std::int64_t enough : step_rows) {
-      if (enough >= rows && rows > 0) return enough;
-    }
-    return batch;
+  // Rows that a step computes which has `rows` of calls; a dummy step, which has none, computes all.
+  std::int64_t StepRows(std::int64_t rows) const { return step_rows[StepRowsIndex(rows)]; }
+  // Their position in step_rows.
+  std::size_t StepRowsIndex(std::int64_t rows) const {
+    std::size_t index = 0;
+    while (index + 1 < step_rows.size() && (rows <= 0 || step_rows[index] < rows)) ++index;
+    return index;
   }
 
   // Rows of the call: its own count with row batching, else 1.

@@ -25,7 +25,7 @@ namespace {
 namespace py = pybind11;
 
 // The engines of a Python process have no scope.
-EngineKey KeyOf(const std::string& name) { return {"", name}; }
+EngineKey KeyOf(const std::string& name) { return {{}, name}; }
 
 std::string ToJson(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;

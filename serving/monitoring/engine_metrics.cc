@@ -15,16 +15,15 @@ struct Sample {
   EngineStatistics statistics;
 };
 
-struct Owner {
-  absl::string_view model;
-  absl::string_view version;
-};
-
-// Scopes are "model/version".
-Owner OwnerOf(const EngineKey& key) {
-  const absl::string_view scope = key.scope;
-  const std::size_t slash = scope.rfind('/');
-  return {scope.substr(0, slash), slash == absl::string_view::npos ? "" : scope.substr(slash + 1)};
+std::string LabelsOf(const EngineKey& key) {
+  const std::string version = absl::StrCat(key.scope.version);
+  if (key.scope.incarnation == 0) {
+    return PrometheusLabels({{"model_name", key.scope.model}, {"version", version}, {"engine", key.name}});
+  }
+  return PrometheusLabels({{"model_name", key.scope.model},
+                           {"version", version},
+                           {"incarnation", absl::StrCat(key.scope.incarnation)},
+                           {"engine", key.name}});
 }
 
 void AppendValues(const std::string& name, absl::string_view type, std::uint64_t EngineStatistics::*field,
@@ -41,10 +40,7 @@ std::string EngineMetricsText(const Engines& engines) {
   if (engines.empty()) return "";
   std::vector<Sample> samples;
   for (const auto& [key, engine] : engines) {
-    const Owner owner = OwnerOf(key);
-    samples.push_back(
-        {PrometheusLabels({{"model_name", owner.model}, {"version", owner.version}, {"engine", key.name}}),
-         engine->Statistics()});
+    samples.push_back({LabelsOf(key), engine->Statistics()});
   }
   std::string page;
   for (const EngineCounter& counter : kEngineCounters) {
@@ -64,12 +60,7 @@ std::string EngineMetricsText(const Engines& engines) {
 Engines EnginesOf(const ServableId& id, const Engines& engines) {
   Engines own;
   for (const auto& [key, engine] : engines) {
-    const Owner owner = OwnerOf(key);
-    // A version that was loaded again from another folder has a scope of its own, "model#1/version".
-    const absl::string_view model = owner.model.substr(0, owner.model.rfind('#'));
-    if ((owner.model == id.name || model == id.name) && owner.version == absl::StrCat(id.version)) {
-      own.emplace_back(key, engine);
-    }
+    if (key.scope.model == id.name && key.scope.version == id.version) own.emplace_back(key, engine);
   }
   return own;
 }

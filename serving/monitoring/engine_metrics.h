@@ -14,7 +14,8 @@ namespace tfipu::serving {
 
 using Engines = std::vector<std::pair<EngineKey, std::shared_ptr<Engine>>>;
 
-// For each engine, with labels model_name, version and engine: the fields of EngineStatistics as
+// For each engine, with labels model_name, version and engine (and incarnation, if the version was loaded
+// again from another folder): the fields of EngineStatistics as
 //   :tensorflow_ipu:engine:calls_count, failed_count, rejected_count, expired_count, cancelled_count,
 //   steps_count, dummy_steps_count, stalls_count, rows_count, padded_rows_count, runs_count, resets_count
 //   (counters), queued (gauge), fill_percent, queue_time_us, device_time_us, call_time_us (histograms).

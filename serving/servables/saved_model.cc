@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "cc/base/status_macros.h"
 #include "cc/engine/call_context.h"
+#include "runtime_ops/engine_scope.h"
 #include "serving/servables/device_calls.h"
 #include "serving/servables/signature.h"
 #include "tensorflow/cc/saved_model/loader.h"
@@ -248,10 +249,8 @@ absl::StatusOr<std::unique_ptr<const Servable>> Load(const VersionSource& source
 
   tensorflow::SessionOptions session_options;
   session_options.config = options.session;
-  auto* metadata = session_options.config.mutable_experimental()->mutable_session_metadata();
-  metadata->set_name(source.incarnation == 0 ? source.id.name
-                                             : absl::StrCat(source.id.name, "#", source.incarnation));
-  metadata->set_version(source.id.version);
+  WriteScope({source.id.name, source.id.version, source.incarnation},
+             session_options.config.mutable_experimental()->mutable_session_metadata());
   std::unique_ptr<Session> session;
   TFIPU_RETURN_IF_ERROR(tensorflow::LoadMetagraphIntoSession(session_options, meta_graph, &session));
   TFIPU_RETURN_IF_ERROR(

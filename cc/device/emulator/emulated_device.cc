@@ -98,7 +98,7 @@ class EmulatedDevice : public Device {
       absl::MutexLock lock(&mutex_);
       if (failure_.has_value()) return failure_;
     }
-    if (plan_.lanes.size() == 1 && header_.hold() == 0) return RunStepByStep(source);
+    if (plan_.lanes.size() == 1 && header_.hold() == 0) return RunOneLane(source);
     return RunOverlapped(source);
   }
 
@@ -186,7 +186,7 @@ class EmulatedDevice : public Device {
 
   // ---- one lane, nothing held: no locks ----
 
-  std::optional<DeviceFailure> RunStepByStep(StepSource& source) {
+  std::optional<DeviceFailure> RunOneLane(StepSource& source) {
     Entry entry;
     std::uint64_t entered = 0;
     entry.first_in_run = true;

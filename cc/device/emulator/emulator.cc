@@ -73,6 +73,12 @@ class EmulatedProgram : public Program {
 
   const Executable& executable() const override { return *loaded_->executable; }
 
+  ExecutionMode execution_mode() const override {
+    const ExecutableHeader& header = executable().header();
+    return header.hold() == 0 && header.carried().empty() ? ExecutionMode::kStepByStep
+                                                          : ExecutionMode::kWithoutBreak;
+  }
+
   absl::StatusOr<std::unique_ptr<Device>> CreateDevice(
       absl::Span<const ConstBuffer> startup_inputs) override {
     return MakeEmulatedDevice(loaded_, startup_inputs);
