@@ -191,7 +191,7 @@ PYBIND11_MODULE(_native, module) {
   module.def("engine_names", [] {
     std::vector<std::string> names;
     for (const auto& [key, engine] : EngineManager::Global().List()) {
-      if (key.scope.empty()) names.push_back(key.name);
+      if (key.scope == EngineScope()) names.push_back(key.name);
     }
     return names;
   });

@@ -1,4 +1,4 @@
-#include "cc/engine/deadline_watcher.h"
+#include "cc/base/deadline_watcher.h"
 
 #include <pthread.h>
 

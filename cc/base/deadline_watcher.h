@@ -1,6 +1,6 @@
 // A thread that sleeps until the earliest of many times.
-#ifndef CC_ENGINE_DEADLINE_WATCHER_H_
-#define CC_ENGINE_DEADLINE_WATCHER_H_
+#ifndef CC_BASE_DEADLINE_WATCHER_H_
+#define CC_BASE_DEADLINE_WATCHER_H_
 
 #include <atomic>
 #include <chrono>
@@ -53,4 +53,4 @@ class DeadlineWatcher {
 
 }  // namespace tfipu
 
-#endif  // CC_ENGINE_DEADLINE_WATCHER_H_
+#endif  // CC_BASE_DEADLINE_WATCHER_H_
