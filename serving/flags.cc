@@ -120,6 +120,10 @@ const std::vector<Group>& Groups() {
         {"thread_pool_factory_config_file", &Flags::thread_pool_factory_config_file,
          "Thread pool factories are linked into a server at build time and this one has none: accepted, no "
          "effect."},
+        {"enforce_signature_shapes", &Flags::enforce_signature_shapes,
+         "Refuse inputs whose shape is not what the signature says. Otherwise they go to the model, whose "
+         "answer or "
+         "error counts. Exported models always refuse them."},
         {"mixed_precision", &Flags::mixed_precision,
          "\"bfloat16\": matrix products and convolutions in bfloat16 where that is safe, on CPUs with "
          "AVX-512. "

@@ -75,6 +75,7 @@ struct Flags {
   bool listen_while_loading = false;
   std::string version_transition = "availability";
   std::int32_t shutdown_grace_seconds = 30;
+  bool enforce_signature_shapes = false;
   std::int64_t max_queued_calls = 10'000;
   std::int32_t io_spin_us = 0;
   std::int64_t grpc_max_request_bytes = 0x7fffffff;

@@ -95,6 +95,7 @@ absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
   TFIPU_RETURN_IF_ERROR(SetThreads(flags, &session));
   // Several requests at once keep the cores busy better than one that is divided among them.
   if (session.intra_op_parallelism_threads() == 0) session.set_intra_op_parallelism_threads(1);
+  config.saved_model.enforce_shapes = flags.enforce_signature_shapes;
   config.saved_model.use_inter_op_pool = session.inter_op_parallelism_threads() > 1;
   // A served graph never grows: what it was made from can go.
   session.mutable_experimental()->set_disable_optimize_for_static_graph(

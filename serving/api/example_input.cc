@@ -2,12 +2,16 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "tensorflow/core/example/example.pb.h"
 
 namespace tfipu::serving {
 namespace {
 
 using tensorflow::serving::Input;
+
+// The context goes into each example: a few MB of both would ask for a TB.
+constexpr std::size_t kMaxContextBytes = std::size_t{1} << 28;
 
 const google::protobuf::RepeatedPtrField<tensorflow::Example>& ExamplesOf(const Input& input) {
   return input.kind_case() == Input::kExampleListWithContext ? input.example_list_with_context().examples()
@@ -25,6 +29,11 @@ absl::StatusOr<tensorflow::Tensor> ExamplesTensor(const Input& input) {
   std::string context;
   if (input.kind_case() == Input::kExampleListWithContext) {
     context = input.example_list_with_context().context().SerializeAsString();
+    if (context.size() > kMaxContextBytes / examples.size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("The context of ", context.size(), " bytes would have to be added to ",
+                       examples.size(), " examples, which may take ", kMaxContextBytes, " bytes at most"));
+    }
   }
   tensorflow::Tensor tensor(tensorflow::DT_STRING, tensorflow::TensorShape({examples.size()}));
   auto flat = tensor.flat<tensorflow::tstring>();

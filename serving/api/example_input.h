@@ -9,7 +9,8 @@
 namespace tfipu::serving {
 
 // A string vector of one serialised tf.Example per example, with the features of the context, if there is
-// one, added to each (the example's own win). InvalidArgument "Input is empty." when there is no example.
+// one, added to each (the example's own win). InvalidArgument "Input is empty." when there is no example, and
+// when adding the context would take more than 256 MiB.
 absl::StatusOr<tensorflow::Tensor> ExamplesTensor(const tensorflow::serving::Input& input);
 
 // How many examples that are.

@@ -2,6 +2,7 @@
 #ifndef SERVING_API_FAKE_SERVABLE_H_
 #define SERVING_API_FAKE_SERVABLE_H_
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <map>
@@ -25,6 +26,11 @@ class FakeServable : public Servable {
   FakeServable(ServableId id, Function function) : id_(std::move(id)), function_(std::move(function)) {}
 
   void Add(Signature signature) {
+    const auto by_alias = [](const SignatureTensor& a, const SignatureTensor& b) {
+      return a.alias < b.alias;
+    };
+    std::sort(signature.inputs.begin(), signature.inputs.end(), by_alias);
+    std::sort(signature.outputs.begin(), signature.outputs.end(), by_alias);
     for (const SignatureTensor& input : signature.inputs) {
       auto& info = (*signature.def.mutable_inputs())[input.alias];
       info.set_name(input.tensor_name);

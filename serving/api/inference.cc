@@ -5,10 +5,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "cc/base/status_macros.h"
 #include "serving/api/example_input.h"
 #include "serving/api/model_spec.h"
+#include "serving/api/predict_wire.h"
 #include "serving/api/signature_call.h"
-#include "serving/api/tensor_proto.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace tfipu::serving {
@@ -51,7 +52,7 @@ absl::StatusOr<std::vector<int>> ClassifyOutputs(const Signature& signature) {
     return absl::InvalidArgumentError(
         absl::StrCat("Expected one or two output Tensors, found ", signature.outputs.size(), "."));
   }
-  if (absl::Status status = CheckExamplesInput(signature); !status.ok()) return status;
+  TFIPU_RETURN_IF_ERROR(CheckExamplesInput(signature));
   std::vector<int> wanted;
   for (const char* alias : {kClasses, kScores}) {
     for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
@@ -70,7 +71,7 @@ absl::StatusOr<std::vector<int>> ClassifyOutputs(const Signature& signature) {
 absl::StatusOr<std::vector<int>> RegressOutputs(const Signature& signature) {
   if (signature.inputs.size() != 1) return absl::InvalidArgumentError("Expected one input Tensor.");
   if (signature.outputs.size() != 1) return absl::InvalidArgumentError("Expected one output Tensor.");
-  if (absl::Status status = CheckExamplesInput(signature); !status.ok()) return status;
+  TFIPU_RETURN_IF_ERROR(CheckExamplesInput(signature));
   if (signature.outputs[0].alias != "outputs") {
     return absl::InvalidArgumentError(absl::StrCat("Expected the output of regression signature ",
                                                    signature.name, " to be \"outputs\", it is \"",
@@ -97,8 +98,7 @@ absl::Status CheckOutput(const Tensor& output, const char* alias, tensorflow::Da
 absl::Status RunClassify(const Servable& servable, const Signature& signature, const std::vector<int>& wanted,
                          const Tensor& examples, const CallContext& context, ClassificationResult* result) {
   std::vector<Tensor> outputs;
-  if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok())
-    return status;
+  TFIPU_RETURN_IF_ERROR(servable.Run(signature, {examples}, wanted, context, &outputs));
 
   const std::int64_t rows = examples.dim_size(0);
   const bool has_classes = signature.outputs[wanted.front()].alias == kClasses;
@@ -106,12 +106,10 @@ absl::Status RunClassify(const Servable& servable, const Signature& signature, c
   const Tensor* class_tensor = has_classes ? &outputs.front() : nullptr;
   const Tensor* score_tensor = has_scores ? &outputs.back() : nullptr;
   if (class_tensor != nullptr) {
-    absl::Status status = CheckOutput(*class_tensor, kClasses, tensorflow::DT_STRING, rows);
-    if (!status.ok()) return status;
+    TFIPU_RETURN_IF_ERROR(CheckOutput(*class_tensor, kClasses, tensorflow::DT_STRING, rows));
   }
   if (score_tensor != nullptr) {
-    absl::Status status = CheckOutput(*score_tensor, kScores, tensorflow::DT_FLOAT, rows);
-    if (!status.ok()) return status;
+    TFIPU_RETURN_IF_ERROR(CheckOutput(*score_tensor, kScores, tensorflow::DT_FLOAT, rows));
   }
   const Tensor& any = class_tensor != nullptr ? *class_tensor : *score_tensor;
   if (any.dims() != 2 || (score_tensor != nullptr && score_tensor->shape() != any.shape())) {
@@ -138,12 +136,10 @@ absl::Status RunClassify(const Servable& servable, const Signature& signature, c
 absl::Status RunRegress(const Servable& servable, const Signature& signature, const std::vector<int>& wanted,
                         const Tensor& examples, const CallContext& context, RegressionResult* result) {
   std::vector<Tensor> outputs;
-  if (absl::Status status = servable.Run(signature, {examples}, wanted, context, &outputs); !status.ok())
-    return status;
+  TFIPU_RETURN_IF_ERROR(servable.Run(signature, {examples}, wanted, context, &outputs));
   const Tensor& values = outputs[0];
   const std::int64_t rows = examples.dim_size(0);
-  if (absl::Status status = CheckOutput(values, "outputs", tensorflow::DT_FLOAT, rows); !status.ok())
-    return status;
+  TFIPU_RETURN_IF_ERROR(CheckOutput(values, "outputs", tensorflow::DT_FLOAT, rows));
   if (values.NumElements() != rows || values.dims() > 2) {
     return absl::InvalidArgumentError(absl::StrCat(
         "Expected output of shape [examples] or [examples, 1] but got ", values.shape().DebugString(), "."));
@@ -158,66 +154,53 @@ absl::Status RunRegress(const Servable& servable, const Signature& signature, co
 absl::Status Predict(const Servable& servable, const tensorflow::serving::PredictRequest& request,
                      const InferenceOptions& options, const CallContext& context,
                      tensorflow::serving::PredictResponse* response) {
-  auto signature =
-      FindPredictSignature(servable, request.model_spec().signature_name(), options.check_method_name);
-  if (!signature.ok()) return signature.status();
-  std::vector<NamedTensor> named;
-  for (const auto& [alias, proto] : request.inputs()) {
-    auto tensor = TensorFromProto(proto);
-    if (!tensor.ok()) return tensor.status();
-    named.emplace_back(alias, *std::move(tensor));
-  }
-  auto inputs = OrderInputs(**signature, std::move(named));
-  if (!inputs.ok()) return inputs.status();
-  auto wanted = SelectOutputs(**signature, {request.output_filter().begin(), request.output_filter().end()});
-  if (!wanted.ok()) return wanted.status();
+  TFIPU_ASSIGN_OR_RETURN(
+      const Signature* const signature,
+      FindPredictSignature(servable, request.model_spec().signature_name(), options.check_method_name));
+  // There is one way from TensorProtos to tensors, with its bounds, and it begins with bytes.
+  const std::string bytes = request.SerializeAsString();
+  PredictInputs inputs;
+  TFIPU_RETURN_IF_ERROR(ReadPredictInputs({{bytes.data(), bytes.size()}}, *signature, &inputs));
   std::vector<Tensor> outputs;
-  if (absl::Status status = servable.Run(**signature, *inputs, *wanted, context, &outputs); !status.ok())
-    return status;
+  TFIPU_RETURN_IF_ERROR(servable.Run(*signature, inputs.inputs, inputs.outputs, context, &outputs));
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    auto& proto = (*response->mutable_outputs())[(*signature)->outputs[(*wanted)[i]].alias];
+    auto& proto = (*response->mutable_outputs())[signature->outputs[inputs.outputs[i]].alias];
     if (options.tensor_content) {
       outputs[i].AsProtoTensorContent(&proto);
     } else {
       outputs[i].AsProtoField(&proto);
     }
   }
-  FillModelSpec(servable.id(), (*signature)->name, response->mutable_model_spec());
+  FillModelSpec(servable.id(), signature->name, response->mutable_model_spec());
   return absl::OkStatus();
 }
 
 absl::Status Classify(const Servable& servable, const tensorflow::serving::ClassificationRequest& request,
                       const InferenceOptions& options, const CallContext& context,
                       tensorflow::serving::ClassificationResponse* response) {
-  auto signature = FindSignature(servable, request.model_spec().signature_name());
-  if (!signature.ok()) return signature.status();
-  if (absl::Status status = CheckMethodName(**signature, kClassifyMethod, options); !status.ok())
-    return status;
-  auto wanted = ClassifyOutputs(**signature);
-  if (!wanted.ok()) return wanted.status();
-  auto examples = ExamplesTensor(request.input());
-  if (!examples.ok()) return examples.status();
-  absl::Status status =
-      RunClassify(servable, **signature, *wanted, *examples, context, response->mutable_result());
-  if (status.ok()) FillModelSpec(servable.id(), (*signature)->name, response->mutable_model_spec());
-  return status;
+  TFIPU_ASSIGN_OR_RETURN(const Signature* const signature,
+                         FindSignature(servable, request.model_spec().signature_name()));
+  TFIPU_RETURN_IF_ERROR(CheckMethodName(*signature, kClassifyMethod, options));
+  TFIPU_ASSIGN_OR_RETURN(const std::vector<int> wanted, ClassifyOutputs(*signature));
+  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input()));
+  TFIPU_RETURN_IF_ERROR(
+      RunClassify(servable, *signature, wanted, examples, context, response->mutable_result()));
+  FillModelSpec(servable.id(), signature->name, response->mutable_model_spec());
+  return absl::OkStatus();
 }
 
 absl::Status Regress(const Servable& servable, const tensorflow::serving::RegressionRequest& request,
                      const InferenceOptions& options, const CallContext& context,
                      tensorflow::serving::RegressionResponse* response) {
-  auto signature = FindSignature(servable, request.model_spec().signature_name());
-  if (!signature.ok()) return signature.status();
-  if (absl::Status status = CheckMethodName(**signature, kRegressMethod, options); !status.ok())
-    return status;
-  auto wanted = RegressOutputs(**signature);
-  if (!wanted.ok()) return wanted.status();
-  auto examples = ExamplesTensor(request.input());
-  if (!examples.ok()) return examples.status();
-  absl::Status status =
-      RunRegress(servable, **signature, *wanted, *examples, context, response->mutable_result());
-  if (status.ok()) FillModelSpec(servable.id(), (*signature)->name, response->mutable_model_spec());
-  return status;
+  TFIPU_ASSIGN_OR_RETURN(const Signature* const signature,
+                         FindSignature(servable, request.model_spec().signature_name()));
+  TFIPU_RETURN_IF_ERROR(CheckMethodName(*signature, kRegressMethod, options));
+  TFIPU_ASSIGN_OR_RETURN(const std::vector<int> wanted, RegressOutputs(*signature));
+  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input()));
+  TFIPU_RETURN_IF_ERROR(
+      RunRegress(servable, *signature, wanted, examples, context, response->mutable_result()));
+  FillModelSpec(servable.id(), signature->name, response->mutable_model_spec());
+  return absl::OkStatus();
 }
 
 absl::Status MultiInference(const Servable& servable,
@@ -242,34 +225,29 @@ absl::Status MultiInference(const Servable& servable,
     if (spec.name() != first.name() || other_version || other_label) {
       return absl::InvalidArgumentError(absl::StrCat(
           "All tasks of a MultiInferenceRequest must name one model and version; the first names ",
-          first.ShortDebugString(), ", another ", spec.ShortDebugString(), "."));
+          ModelSpecText(first), ", another ", ModelSpecText(spec), "."));
     }
-    auto signature = FindSignature(servable, spec.signature_name());
-    if (!signature.ok()) return signature.status();
-    if (!seen.insert((*signature)->name).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("Duplicate evaluation of signature: ", (*signature)->name));
+    TFIPU_ASSIGN_OR_RETURN(const Signature* const signature, FindSignature(servable, spec.signature_name()));
+    if (!seen.insert(signature->name).second) {
+      return absl::InvalidArgumentError(absl::StrCat("Duplicate evaluation of signature: ", signature->name));
     }
     const bool classify = task.method_name() == kClassifyMethod;
     if (!classify && task.method_name() != kRegressMethod) {
       return absl::UnimplementedError(
           absl::StrCat("Unsupported signature method_name: ", task.method_name()));
     }
-    absl::Status status = CheckMethodName(**signature, classify ? kClassifyMethod : kRegressMethod, options);
-    if (!status.ok()) return status;
-    auto wanted = classify ? ClassifyOutputs(**signature) : RegressOutputs(**signature);
-    if (!wanted.ok()) return wanted.status();
-    tasks.push_back({*signature, classify, *std::move(wanted)});
+    TFIPU_RETURN_IF_ERROR(CheckMethodName(*signature, classify ? kClassifyMethod : kRegressMethod, options));
+    TFIPU_ASSIGN_OR_RETURN(std::vector<int> wanted,
+                           classify ? ClassifyOutputs(*signature) : RegressOutputs(*signature));
+    tasks.push_back({signature, classify, std::move(wanted)});
   }
-  auto examples = ExamplesTensor(request.input());
-  if (!examples.ok()) return examples.status();
+  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input()));
   for (const Task& task : tasks) {
     auto* result = response->add_results();
-    absl::Status status = task.classify ? RunClassify(servable, *task.signature, task.wanted, *examples,
+    TFIPU_RETURN_IF_ERROR(task.classify ? RunClassify(servable, *task.signature, task.wanted, examples,
                                                       context, result->mutable_classification_result())
-                                        : RunRegress(servable, *task.signature, task.wanted, *examples,
-                                                     context, result->mutable_regression_result());
-    if (!status.ok()) return status;
+                                        : RunRegress(servable, *task.signature, task.wanted, examples,
+                                                     context, result->mutable_regression_result()));
     FillModelSpec(servable.id(), task.signature->name, result->mutable_model_spec());
   }
   return absl::OkStatus();

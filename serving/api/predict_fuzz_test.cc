@@ -6,10 +6,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "serving/api/sample_tensors.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/framework/tensor.pb.h"
 #include "tensorflow_serving/apis/predict.pb.h"
@@ -18,9 +20,8 @@ namespace {
 
 std::vector<std::string> Seeds() {
   std::vector<std::string> seeds;
-  for (tensorflow::DataType dtype : {tensorflow::DT_FLOAT, tensorflow::DT_DOUBLE, tensorflow::DT_INT32,
-                                     tensorflow::DT_INT64, tensorflow::DT_STRING, tensorflow::DT_BOOL,
-                                     tensorflow::DT_HALF, tensorflow::DT_COMPLEX64, tensorflow::DT_UINT8}) {
+  for (std::size_t type = 0; type < std::size(tfipu::serving::kTypes); ++type) {
+    const tensorflow::DataType dtype = tfipu::serving::kTypes[type];
     tensorflow::Tensor tensor(dtype, {2, 3});
     if (dtype == tensorflow::DT_STRING) {
       tensor.flat<tensorflow::tstring>()(1) = "text";
@@ -36,7 +37,8 @@ std::vector<std::string> Seeds() {
       auto* proto = &(*request.mutable_inputs())["x"];
       content ? tensor.AsProtoTensorContent(proto) : tensor.AsProtoField(proto);
       tensor.AsProtoField(&(*request.mutable_inputs())["other"]);
-      seeds.push_back(std::string(1, content ? '\6' : '\xff') + request.SerializeAsString());
+      seeds.push_back(std::string{content ? '\6' : '\xff', static_cast<char>(type)} +
+                      request.SerializeAsString());
     }
   }
   return seeds;

@@ -1,62 +1,52 @@
-// The two messages of Predict straight between wire bytes and tensors: the path that has to be fast. What the
-// parser does not know by heart (values before their shape, partial values, rare types) it gives to protobuf
-// and TensorFromProto.
+// Predict's request straight from wire bytes to tensors: the path that has to be fast, and that decides what
+// memory a stranger's bytes cost.
+//
+// A request is read in two steps. The first finds out which model and signature it is for and looks at
+// nothing else; the second, which knows the signature, checks names, types, shapes and sizes of all inputs,
+// and only then makes tensors. Each takes time in proportion to the bytes, some nanoseconds for each field:
+// what must not block hands large requests to others first.
 #ifndef SERVING_API_PREDICT_WIRE_H_
 #define SERVING_API_PREDICT_WIRE_H_
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/types/span.h"
 #include "serving/api/rpc.h"
-#include "serving/api/signature_call.h"
 #include "serving/core/servable_directory.h"
 #include "serving/servables/servable.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace tfipu::serving {
 
-// A tensorflow.serving.PredictRequest.
-struct PredictCall {
+// Bytes of one request's tensors that may come from repeating the last of too few values, as TensorFlow does.
+constexpr std::size_t kMaxRepeatedBytes = std::size_t{1} << 28;
+
+// What a tensorflow.serving.PredictRequest is for.
+struct PredictTarget {
   bool has_model_spec = false;
   ModelSpec model;
   std::string signature_name;
-  std::vector<NamedTensor> inputs;
-  std::vector<std::string> output_filter;
 };
 
-// Internal when the bytes are not that message, InvalidArgument when a tensor in it is impossible. Every
-// tensor owns its memory.
-absl::Status ParsePredictRequest(const std::vector<Slice>& bytes, PredictCall* call);
+// Internal when the bytes are not that message, as far as the model_spec and what lies beside it shows.
+absl::Status ParsePredictTarget(const std::vector<Slice>& bytes, PredictTarget* target);
 
-// A tensorflow.serving.PredictResponse to be: first Measure(), then Write() into that many bytes. Refers to
-// its arguments.
-class PredictReply {
- public:
-  // `outputs` are those at positions `wanted` of signature.outputs. `tensor_content` instead of *_val fields.
-  PredictReply(const ServableId& id, const Signature& signature, absl::Span<const int> wanted,
-               const std::vector<tensorflow::Tensor>& outputs, bool tensor_content);
-
-  // InvalidArgument when the message would be larger than the 2 GiB that protobuf allows.
-  absl::Status Measure(std::size_t* size);
-  void Write(void* bytes) const;
-
- private:
-  const ServableId& id_;
-  const Signature& signature_;
-  absl::Span<const int> wanted_;
-  const std::vector<tensorflow::Tensor>& outputs_;
-  const bool tensor_content_;
-  struct Sizes {
-    std::size_t entry, tensor, shape, data;
-    std::string encoded;  // the whole TensorProto where protobuf wrote it
-  };
-  std::vector<Sizes> sizes_;
-  std::size_t spec_size_ = 0;
+// What a signature needs of the request.
+struct PredictInputs {
+  std::vector<tensorflow::Tensor> inputs;  // one for each of the signature's; each owns its memory
+  std::vector<int> outputs;                // positions of the wanted outputs in the signature, ascending
 };
+
+// InvalidArgument when an input or an output is not the signature's, is missing without a default, or named
+// twice, or when a tensor is of another type or impossible; ResourceExhausted when there is no memory for it.
+absl::Status ReadPredictInputs(const std::vector<Slice>& bytes, const Signature& signature,
+                               PredictInputs* inputs);
+
+// `error`, or Internal when the bytes are not a PredictRequest at all: other servers would not have looked
+// for a model.
+absl::Status UnlessMalformed(const std::vector<Slice>& bytes, absl::Status error);
 
 }  // namespace tfipu::serving
 

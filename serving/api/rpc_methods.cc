@@ -11,9 +11,11 @@
 #include "absl/time/clock.h"
 #include "google/protobuf/arena.h"
 #include "serving/api/call_priority.h"
+#include "serving/api/error_text.h"
 #include "serving/api/example_input.h"
 #include "serving/api/model_info.h"
 #include "serving/api/model_spec.h"
+#include "serving/api/predict_reply.h"
 #include "serving/api/predict_wire.h"
 #include "serving/api/signature_call.h"
 #include "serving/api/slice_stream.h"
@@ -27,13 +29,10 @@ namespace {
 
 using tensorflow::serving::PredictionLog;
 
-// A status travels in a header, which clients bound to some KiB.
-constexpr std::size_t kMaxMessage = 1024;
-
 RpcStatus ToRpcStatus(const absl::Status& status) {
   RpcStatus rpc;
   rpc.code = static_cast<int>(status.code());
-  rpc.message = std::string(status.message().substr(0, kMaxMessage));
+  rpc.message = ErrorText(status.message());
   return rpc;
 }
 
@@ -167,8 +166,7 @@ class InferenceCall {
 struct PredictJob {
   InferenceCall frame;
   const Signature* signature = nullptr;
-  std::vector<tensorflow::Tensor> inputs;
-  std::vector<int> wanted;
+  PredictInputs request;
 
   void Run() { frame.Finish(RunToReply()); }
 
@@ -176,10 +174,11 @@ struct PredictJob {
     if (absl::Status status = StillWanted(frame.context()); !status.ok()) return status;
     std::vector<tensorflow::Tensor> outputs;
     frame.StartRun();
-    absl::Status status = frame.servable().Run(*signature, inputs, wanted, frame.context(), &outputs);
+    absl::Status status =
+        frame.servable().Run(*signature, request.inputs, request.outputs, frame.context(), &outputs);
     frame.EndRun();
     if (!status.ok()) return status;
-    PredictReply reply(frame.servable().id(), *signature, wanted, outputs,
+    PredictReply reply(frame.servable().id(), *signature, request.outputs, outputs,
                        frame.services().inference.tensor_content);
     std::size_t size = 0;
     if (absl::Status measured = reply.Measure(&size); !measured.ok()) return measured;
@@ -194,29 +193,24 @@ struct PredictJob {
 };
 
 void HandlePredict(const RpcServices& services, RpcCall* call) {
-  PredictJob job{InferenceCall(services, "Predict", call), nullptr, {}, {}};
-  PredictCall request;
-  if (absl::Status status = ParsePredictRequest(call->request(), &request); !status.ok()) {
-    return job.frame.Finish(status, request.model.name);
-  }
-  if (absl::Status status = job.frame.ReadMetadata(); !status.ok()) {
-    return job.frame.Finish(status, request.model.name);
-  }
-  if (!request.has_model_spec) return job.frame.Finish(absl::InvalidArgumentError("Missing ModelSpec"));
-  auto servable = services.directory->Find(request.model);
-  if (!servable.ok()) return job.frame.Finish(servable.status(), request.model.name);
+  PredictJob job{InferenceCall(services, "Predict", call), nullptr, {}};
+  PredictTarget target;
+  const auto fail = [&](absl::Status status) {
+    job.frame.Finish(UnlessMalformed(call->request(), std::move(status)), target.model.name);
+  };
+  if (absl::Status status = ParsePredictTarget(call->request(), &target); !status.ok()) return fail(status);
+  if (absl::Status status = job.frame.ReadMetadata(); !status.ok()) return fail(status);
+  if (!target.has_model_spec) return fail(absl::InvalidArgumentError("Missing ModelSpec"));
+  auto servable = services.directory->Find(target.model);
+  if (!servable.ok()) return fail(servable.status());
   job.frame.Found(*std::move(servable));
-  auto signature = FindPredictSignature(job.frame.servable(), request.signature_name,
-                                        services.inference.check_method_name);
-  if (!signature.ok()) return job.frame.Finish(signature.status());
+  auto signature =
+      FindPredictSignature(job.frame.servable(), target.signature_name, services.inference.check_method_name);
+  if (!signature.ok()) return fail(signature.status());
   job.signature = *signature;
   job.frame.Found(*signature);
-  auto inputs = OrderInputs(**signature, std::move(request.inputs));
-  if (!inputs.ok()) return job.frame.Finish(inputs.status());
-  job.inputs = *std::move(inputs);
-  auto wanted = SelectOutputs(**signature, request.output_filter);
-  if (!wanted.ok()) return job.frame.Finish(wanted.status());
-  job.wanted = *std::move(wanted);
+  absl::Status read = ReadPredictInputs(call->request(), **signature, &job.request);
+  if (!read.ok()) return job.frame.Finish(read);
   const bool expected_short = job.frame.servable().ExpectedShort(**signature);
   InferenceCall::Dispatch(expected_short, std::move(job));
 }

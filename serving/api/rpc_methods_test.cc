@@ -183,7 +183,7 @@ TEST_F(RpcMethodsTest, PredictSaysWhatIsWrong) {
   expect(request, 3, "input tensor alias not found in signature: c");
   request = PredictRequest();
   Tensor(4.0).AsProtoField(&(*request.mutable_inputs())["a"]);
-  expect(request, 3, "Input a is expected to be float but double is provided");
+  expect(request, 3, "Input \"a\": expected to be float but double is provided");
   request = PredictRequest();
   request.mutable_model_spec()->set_signature_name("nope");
   expect(request, 9, "{classify,regress,serving_default}");

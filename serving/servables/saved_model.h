@@ -23,6 +23,9 @@ struct SavedModelOptions {
   // Independent operations of one call run on TensorFlow's inter-op pool. Otherwise a call runs whole in its
   // caller's thread, which costs less and, with many calls at once, is no slower.
   bool use_inter_op_pool = false;
+  // Inputs whose shape is not what the signature says are refused, as those of signatures that call a device
+  // always are. Otherwise they go to the model, whose answer or error counts.
+  bool enforce_shapes = false;
 };
 
 // Loads the SavedModel at the path into a session of its own, which gets name and version of `id` as session

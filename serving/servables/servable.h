@@ -2,6 +2,7 @@
 #ifndef SERVING_SERVABLES_SERVABLE_H_
 #define SERVING_SERVABLES_SERVABLE_H_
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -37,12 +38,21 @@ struct Signature {
   std::vector<SignatureTensor> inputs;   // ordered by alias
   std::vector<SignatureTensor> outputs;  // ordered by alias
   tensorflow::SignatureDef def;
+  absl::Status runnable;             // why its calls fail, whatever they bring; with TensorFlow's codes
   std::vector<std::string> engines;  // names of the devices' engines that its calls use, in order
   std::shared_ptr<SignatureStatistics> statistics = std::make_shared<SignatureStatistics>();
 
   // Position of an alias, or -1.
-  int FindInput(absl::string_view alias) const;
-  int FindOutput(absl::string_view alias) const;
+  int FindInput(absl::string_view alias) const { return Find(inputs, alias); }
+  int FindOutput(absl::string_view alias) const { return Find(outputs, alias); }
+
+ private:
+  static int Find(const std::vector<SignatureTensor>& tensors, absl::string_view alias) {
+    const auto found = std::lower_bound(
+        tensors.begin(), tensors.end(), alias,
+        [](const SignatureTensor& tensor, absl::string_view wanted) { return tensor.alias < wanted; });
+    return found == tensors.end() || found->alias != alias ? -1 : static_cast<int>(found - tensors.begin());
+  }
 };
 
 // What a call brings along beside its tensors.

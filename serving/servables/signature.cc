@@ -5,7 +5,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cc/base/status_macros.h"
+#include "tensorflow/core/framework/tensor.pb.h"
+#include "tensorflow/core/framework/tensor_shape.h"
 #include "tensorflow/core/framework/types.h"
+#include "tensorflow/core/protobuf/struct.pb.h"
 
 namespace tfipu::serving {
 namespace {
@@ -32,22 +36,74 @@ SignatureTensor TensorFrom(const std::string& alias, const TensorInfo& info) {
   return tensor;
 }
 
-int Find(const std::vector<SignatureTensor>& tensors, absl::string_view alias) {
-  const auto found = std::lower_bound(
-      tensors.begin(), tensors.end(), alias,
-      [](const SignatureTensor& tensor, absl::string_view wanted) { return tensor.alias < wanted; });
-  return found == tensors.end() || found->alias != alias ? -1 : static_cast<int>(found - tensors.begin());
-}
-
 void SortByAlias(std::vector<SignatureTensor>& tensors) {
   std::sort(tensors.begin(), tensors.end(),
             [](const SignatureTensor& a, const SignatureTensor& b) { return a.alias < b.alias; });
 }
 
-}  // namespace
+// What an input or output is that is not a dense tensor; "" when it is one.
+absl::string_view WhatInstead(const TensorInfo& info) {
+  switch (info.encoding_case()) {
+    case TensorInfo::kName:
+      return info.name().empty() ? "a tensor without a name" : "";
+    case TensorInfo::kCooSparse:
+      return "a sparse tensor";
+    case TensorInfo::kCompositeTensor:
+      switch (info.composite_tensor().type_spec().type_spec_class()) {
+        case tensorflow::TypeSpecProto::RAGGED_TENSOR_SPEC:
+          return "a ragged tensor";
+        case tensorflow::TypeSpecProto::SPARSE_TENSOR_SPEC:
+          return "a sparse tensor";
+        default:
+          return "a composite tensor";
+      }
+    default:
+      return "a tensor without a name";
+  }
+}
 
-int Signature::FindInput(absl::string_view alias) const { return Find(inputs, alias); }
-int Signature::FindOutput(absl::string_view alias) const { return Find(outputs, alias); }
+// Whether a session can run it: it has outputs, and all its inputs and outputs are dense tensors. What its
+// method_name says does not matter.
+absl::Status Runnable(const std::string& name, const tensorflow::SignatureDef& def) {
+  if (def.outputs().empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("Signature \"", name, "\" has no outputs."));
+  }
+  const auto dense = [&name](const char* kind, const auto& tensors) {
+    for (const auto& [alias, info] : tensors) {
+      const absl::string_view instead = WhatInstead(info);
+      if (instead.empty()) continue;
+      return absl::InvalidArgumentError(absl::StrCat("Signature \"", name, "\": ", kind, " \"", alias,
+                                                     "\" is ", instead,
+                                                     "; only dense tensors can be served."));
+    }
+    return absl::OkStatus();
+  };
+  TFIPU_RETURN_IF_ERROR(dense("input", def.inputs()));
+  TFIPU_RETURN_IF_ERROR(dense("output", def.outputs()));
+  for (const auto& [alias, info] : def.outputs()) {
+    if (info.dtype() != tensorflow::DT_INVALID) continue;
+    // Such as "__saved_model_init_op".
+    return absl::OutOfRangeError(
+        absl::StrCat("Signature \"", name, "\": output \"", alias,
+                     "\" is an operation without a value; it is not meant to be called."));
+  }
+  return absl::OkStatus();
+}
+
+// Some bytes of a default value can ask for a terabyte, as TensorFlow repeats the last of too few values.
+bool IsSizeReasonable(const tensorflow::TensorProto& proto) {
+  tensorflow::TensorShape shape;
+  if (!tensorflow::TensorShape::BuildTensorShape(proto.tensor_shape(), &shape).ok()) return false;
+  const double most = double{1 << 28} + 16.0 * static_cast<double>(proto.ByteSizeLong());
+  double element = std::max(1, tensorflow::DataTypeSize(proto.dtype()));
+  if (proto.dtype() == tensorflow::DT_STRING) {
+    element = sizeof(tensorflow::tstring) +
+              (proto.string_val().empty() ? 0 : static_cast<double>(proto.string_val().rbegin()->size()));
+  }
+  return static_cast<double>(shape.num_elements()) * element <= most;
+}
+
+}  // namespace
 
 absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_graph) {
   Signatures signatures;
@@ -61,9 +117,10 @@ absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_gra
       const auto value = def.defaults().find(alias);
       if (value != def.defaults().end()) {
         tensor.default_value.emplace();
-        if (!tensor.default_value->FromProto(value->second)) {
-          return absl::InvalidArgumentError(absl::StrCat("The default value of input \"", alias,
-                                                         "\" of signature \"", name, "\" is no tensor."));
+        if (!IsSizeReasonable(value->second) || !tensor.default_value->FromProto(value->second)) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("The default value of input \"", alias, "\" of signature \"", name,
+                           "\" is not a tensor, or gives one value for more than 256 MiB of them."));
         }
       }
       signature.inputs.push_back(std::move(tensor));
@@ -71,6 +128,7 @@ absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_gra
     for (const auto& [alias, info] : def.outputs()) signature.outputs.push_back(TensorFrom(alias, info));
     SortByAlias(signature.inputs);
     SortByAlias(signature.outputs);
+    signature.runnable = Runnable(name, def);
     signatures.emplace(name, std::move(signature));
   }
   int index = 0;
@@ -78,33 +136,8 @@ absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_gra
   return signatures;
 }
 
-absl::Status CheckRunnable(const Signature& signature) {
-  // The codes are those that a TensorFlow session would give.
-  const auto check = [&](const char* kind, const std::vector<SignatureTensor>& tensors) {
-    for (const SignatureTensor& tensor : tensors) {
-      if (!tensor.tensor_name.empty()) continue;
-      return absl::UnimplementedError(absl::StrCat("Signature \"", signature.name, "\": ", kind, " \"",
-                                                   tensor.alias,
-                                                   "\" is no dense tensor; only those can be served."));
-    }
-    return absl::OkStatus();
-  };
-  if (signature.outputs.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("Signature \"", signature.name, "\" has no outputs."));
-  }
-  for (const SignatureTensor& output : signature.outputs) {
-    if (output.dtype != tensorflow::DT_INVALID) continue;
-    // Such as "__saved_model_init_op".
-    return absl::InvalidArgumentError(absl::StrCat("Signature \"", signature.name, "\": output \"",
-                                                   output.alias,
-                                                   "\" is an operation without a value; it is "
-                                                   "not meant to be called."));
-  }
-  if (absl::Status status = check("input", signature.inputs); !status.ok()) return status;
-  return check("output", signature.outputs);
-}
-
-absl::Status CheckInputs(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs) {
+absl::Status CheckInputs(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs,
+                         bool shapes) {
   if (inputs.size() != signature.inputs.size()) {
     return absl::InvalidArgumentError(absl::StrCat("Signature \"", signature.name, "\": expected ",
                                                    signature.inputs.size(), " inputs, found ", inputs.size(),
@@ -113,7 +146,8 @@ absl::Status CheckInputs(const Signature& signature, const std::vector<tensorflo
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const SignatureTensor& expected = signature.inputs[i];
     const tensorflow::Tensor& found = inputs[i];
-    if (found.dtype() == expected.dtype && expected.shape.IsCompatibleWith(found.shape())) continue;
+    if (found.dtype() == expected.dtype && (!shapes || expected.shape.IsCompatibleWith(found.shape())))
+      continue;
     return absl::InvalidArgumentError(
         absl::StrCat("Input \"", expected.alias, "\" of signature \"", signature.name, "\": expected ",
                      TypeName(expected.dtype), " ", expected.shape.DebugString(), ", found ",
