@@ -118,6 +118,8 @@ def test_wrong_method_names_the_right_one(server: ModelServer) -> None:
 def test_no_cors_unless_asked_for(server: ModelServer) -> None:
     assert ask(server, "GET", "/v1/models/adder")[1]["Access-Control-Allow-Origin"] is None
     assert ask(server, "OPTIONS", PREDICT)[0] == 405
+    status, headers, _ = ask(server, "OPTIONS", PREDICT, headers={"Origin": "http://elsewhere"})
+    assert (status, headers["Access-Control-Allow-Origin"]) == (200, None)
 
 
 def test_cors_flag(base: Path) -> None:

@@ -288,7 +288,7 @@ bool JsonReader::SkipValue() {
 bool JsonReader::Finish() {
   if (!ok()) return false;
   SkipSpace();
-  if (p_ != end_) return Fail("The document root must not be followed by other values.");
+  if (p_ != end_ && *p_ != '\0') return Fail("The document root must not be followed by other values.");
   return true;
 }
 

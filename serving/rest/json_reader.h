@@ -55,7 +55,8 @@ class JsonReader {
   bool ReadBool(bool* value);
   // Any value, checked and dropped.
   bool SkipValue();
-  // That only white space is left.
+  // That only white space is left, up to a NUL: many clients in C send one, and nobody looks at what is
+  // behind it.
   bool Finish();
 
   // Fails here, and says false.

@@ -3,10 +3,14 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/json_util.h"
+#include "serving/api/error_text.h"
 #include "serving/rest/json_writer.h"
 
 namespace tfipu::serving {
 namespace {
+
+// Why a model did not load may be said at length.
+constexpr std::size_t kMaxStatusText = 1 << 16;
 
 const char* StageName(ServableStage stage) {
   switch (stage) {
@@ -39,7 +43,7 @@ std::string ModelStatusJson(const std::vector<ServableState>& states) {
     writer.Raw("\",\n   \"status\": {\n    \"error_code\": \"");
     writer.Raw(absl::StatusCodeToString(state.status.code()));
     writer.Raw("\",\n    \"error_message\": ");
-    writer.String(state.status.message());
+    writer.String(ErrorText(state.status.message(), kMaxStatusText));
     writer.Raw("\n   }\n  }");
   }
   writer.Raw(states.empty() ? "]\n}\n" : "\n ]\n}\n");

@@ -22,13 +22,6 @@ absl::Status DocumentIsEmpty() {
   return absl::InvalidArgumentError("JSON Parse error: The document is empty");
 }
 
-int FindInput(const Signature& signature, absl::string_view alias) {
-  for (std::size_t i = 0; i < signature.inputs.size(); ++i) {
-    if (signature.inputs[i].alias == alias) return static_cast<int>(i);
-  }
-  return -1;
-}
-
 // Reads the value of "instances" or "inputs" for one signature.
 class InputsReader {
  public:
@@ -81,7 +74,7 @@ class InputsReader {
     absl::string_view key;
     reader_->Enter('{');
     while (reader_->NextMember(&key)) {
-      const int i = FindInput(signature_, key);
+      const int i = signature_.FindInput(key);
       if (i < 0) {
         if (!reader_->SkipValue()) break;
         continue;
@@ -98,12 +91,13 @@ class InputsReader {
   }
 
  private:
-  // Whether the object at `p` is bytes rather than named inputs: "b64" is its only member.
+  // Whether the object at `p` is bytes rather than named inputs: "b64" is its only member, and a string. An
+  // only input of that name makes no difference, as in TensorFlow Serving.
   bool IsBytesObject(const char* p) const {
-    if (signature_.inputs.size() != 1 || signature_.inputs[0].alias == "b64") return false;
+    if (signature_.inputs.size() != 1) return false;
     JsonReader ahead(absl::string_view(p, reader_->end() - p), reader_->depth_left());
     absl::string_view key;
-    if (!ahead.Enter('{') || !ahead.NextMember(&key) || key != "b64") return false;
+    if (!ahead.Enter('{') || !ahead.NextMember(&key) || key != "b64" || ahead.Peek() != '"') return false;
     return !ahead.SkipValue() || !ahead.NextMember(&key);
   }
 
@@ -130,7 +124,7 @@ class InputsReader {
   bool NamedRow(std::int64_t row) {
     if (reader_->Peek() != '{') {
       return reader_->Fail(
-          absl::StrCat("Element ", row, " of 'instances' is no object, but the first one is"));
+          absl::StrCat("Element ", row, " of 'instances' is not an object, but the first one is"));
     }
     absl::string_view key;
     if (!reader_->Enter('{')) return false;
@@ -138,7 +132,7 @@ class InputsReader {
     while (reader_->NextMember(&key)) {
       int i = expected < order_.size() && signature_.inputs[order_[expected]].alias == key
                   ? order_[expected]
-                  : FindInput(signature_, key);
+                  : signature_.FindInput(key);
       if (i < 0) {
         return reader_->Fail(
             absl::StrCat("Failed to process element: ", row, " key: ", key,
@@ -285,7 +279,7 @@ bool FindSignatureName(absl::string_view body, int max_depth, std::string* name)
   return false;
 }
 
-// Writes the elements [first, last) of a flat tensor, one by one, as values of JSON.
+// Writes the elements from `data` on as arrays of the dimensions of `shape` from `from_dim` on.
 template <class T, class Write>
 void WriteNested(JsonWriter* writer, const T* data, const tensorflow::TensorShape& shape, int from_dim,
                  Write write) {
@@ -477,11 +471,6 @@ absl::Status WritePredictJson(const Signature& signature, PredictFormat format,
       return absl::InvalidArgumentError(
           absl::StrCat("Tensor name: ", signature.outputs[i].alias,
                        " has no batch dimension, which the row format needs; use 'inputs'"));
-    }
-    if (results[i].dim_size(0) == 0) {
-      return absl::InvalidArgumentError(absl::StrCat("Tensor name: ", signature.outputs[i].alias,
-                                                     " has invalid batch size: 0; an output without rows "
-                                                     "needs the column format, 'inputs'"));
     }
     if (results[i].dim_size(0) != results[0].dim_size(0)) {
       return absl::InvalidArgumentError(absl::StrCat(

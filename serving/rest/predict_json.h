@@ -29,12 +29,12 @@ struct PredictJsonRequest {
   std::vector<tensorflow::Tensor> inputs;
 };
 
-// Reads a request. Numbers are parsed straight into the tensors' memory. InvalidArgument for what is no JSON,
-// for arrays that are not rectangular, for values that the input's type cannot hold (an integer out of range,
-// a fraction for an integer type, a number in quotes, ...), for inputs that are missing without a default,
-// and in row format for names that the signature lacks; Unimplemented, in row format InvalidArgument, for
-// inputs of types that JSON has no form for. Members of the request other than signature_name, instances and
-// inputs are ignored, as are unknown names in column format.
+// Reads a request. Numbers are parsed straight into the tensors' memory. InvalidArgument for what is not
+// JSON, for arrays that are not rectangular, for values that the input's type cannot hold (an integer out of
+// range, a fraction for an integer type, a number in quotes, ...), for inputs that are missing without a
+// default, and in row format for names that the signature lacks; Unimplemented, in row format
+// InvalidArgument, for inputs of types that JSON has no form for. Members of the request other than
+// signature_name, instances and inputs are ignored, as are unknown names in column format.
 absl::Status ParsePredictJson(absl::string_view body, const SignatureLookup& lookup, int max_depth,
                               PredictJsonRequest* request);
 
@@ -43,8 +43,7 @@ absl::Status CheckPredictJson(absl::string_view body, int max_depth);
 
 // Appends the reply: `results` are all outputs of the signature, in its order. A single output goes without
 // its name. String outputs whose name ends with "_bytes" are written as {"b64": ...}. InvalidArgument in row
-// format when the outputs do not all have the same 0-th dimension, or it is 0; and for types that JSON has no
-// form for.
+// format when the outputs do not all have the same 0-th dimension, and for types that JSON has no form for.
 absl::Status WritePredictJson(const Signature& signature, PredictFormat format,
                               const std::vector<tensorflow::Tensor>& results, std::string* body);
 

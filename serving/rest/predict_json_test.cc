@@ -338,6 +338,32 @@ TEST(PredictJsonTest, SeveralInputs) {
       Parse(wide, R"({"instances": [{"a": 1.5, "s": "x", "b": 1}, {"a": 2.5, "s": "y"}]})", &request).ok());
 }
 
+// As in TensorFlow Serving, the object is the bytes of an input whatever the input's name is.
+TEST(PredictJsonTest, AnOnlyInputNamedB64) {
+  const Signature signature = TestSignature("s", {{"b64", tensorflow::DT_STRING}}, {{"y", kFloat}});
+  const SignatureLookup lookup = [&](absl::string_view) { return &signature; };
+  const auto parse = [&](absl::string_view body) {
+    PredictJsonRequest request;
+    absl::Status status = ParsePredictJson(body, lookup, 100, &request);
+    return status.ok() ? request.inputs[0].DebugString() : std::string(status.message());
+  };
+  EXPECT_EQ(parse(R"({"instances": [{"b64": "aGk="}]})"), "Tensor<type: string shape: [1] values: hi>");
+  EXPECT_EQ(parse(R"({"inputs": {"b64": "aGk="}})"), "Tensor<type: string shape: [] values: hi>");
+  EXPECT_EQ(parse(R"({"instances": [{"b64": {"b64": "aGk="}}]})"),
+            "Tensor<type: string shape: [1] values: hi>");
+  EXPECT_EQ(parse(R"({"inputs": {"b64": ["hi"]}})"), "Tensor<type: string shape: [1] values: hi>");
+}
+
+// rapidjson, which TensorFlow Serving has, takes a NUL for the end of the text.
+TEST(PredictJsonTest, WhatFollowsANulIsIgnored) {
+  for (const absl::string_view tail :
+       {absl::string_view("\0", 1), absl::string_view(" \n\0", 3), absl::string_view("\0and more {", 11)}) {
+    EXPECT_TRUE(ParseOne(kFloat, absl::StrCat(R"({"instances": [1.0]})", tail)).ok());
+  }
+  EXPECT_FALSE(ParseOne(kFloat, R"({"instances": [1.0]} and more)").ok());
+  EXPECT_FALSE(ParseOne(kFloat, std::string("{\"instances\": [1.0\0]}", 21)).ok());
+}
+
 TEST(PredictJsonTest, TypesWithoutJson) {
   constexpr DataType kComplex = tensorflow::DT_COMPLEX64;
   EXPECT_TRUE(Refused(kComplex, R"({"instances": [1.0]})"));
@@ -375,8 +401,15 @@ TEST(PredictJsonTest, Replies) {
             R"({"predictions": [2.5, 3.0]})");
   EXPECT_EQ(reply(one, PredictFormat::kColumns, {Floats({2.5, 3}, TensorShape({2, 1}))}),
             R"({"outputs": [[2.5], [3.0]]})");
-  EXPECT_THAT(reply(one, PredictFormat::kRows, {Floats({}, TensorShape({0, 4}))}),
-              HasSubstr("invalid batch size: 0"));
+  EXPECT_EQ(reply(one, PredictFormat::kRows, {Floats({}, TensorShape({0, 4}))}), R"({"predictions": []})");
+  EXPECT_EQ(
+      reply(two, PredictFormat::kRows, {Tensor(tensorflow::DT_STRING, TensorShape({0})), Floats({}, {0, 2})}),
+      R"({"predictions": []})");
+  EXPECT_EQ(
+      reply(two, PredictFormat::kRows, {strings, Floats({}, TensorShape({2, 0}))}),
+      R"({"predictions": [{"blob_bytes": {"b64": "YWJj"}, "y": []}, {"blob_bytes": {"b64": "/w=="}, "y": []}]})");
+  EXPECT_THAT(reply(two, PredictFormat::kRows, {strings, Floats({}, TensorShape({0}))}),
+              HasSubstr("inconsistent batch size"));
   EXPECT_EQ(reply(one, PredictFormat::kColumns, {Floats({}, TensorShape({0, 4}))}), R"({"outputs": []})");
   EXPECT_EQ(
       reply(two, PredictFormat::kRows, {strings, Floats({1, 2, 3, 4}, TensorShape({2, 2}))}),

@@ -7,10 +7,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "serving/api/call_priority.h"
+#include "serving/api/error_text.h"
 #include "serving/api/example_input.h"
 #include "serving/api/model_spec.h"
 #include "serving/api/signature_call.h"
@@ -66,6 +68,13 @@ int HttpStatus(const absl::Status& status) {
   }
 }
 
+// As TensorFlow Serving answers it, whether or not it then lets other origins call.
+bool IsPreflight(const HttpExchange& exchange, absl::string_view path) {
+  const absl::string_view origin = exchange.header("Origin");
+  return absl::StartsWithIgnoreCase(path, "/v1/") &&
+         (absl::StrContains(origin, "http://") || absl::StrContains(origin, "https://"));
+}
+
 }  // namespace
 
 class RestHandler::Impl {
@@ -108,7 +117,7 @@ class RestHandler::Impl {
   void Finish(Call* call, const absl::Status& status, std::string body);
   void Answer(HttpExchange* exchange, int status, absl::string_view content_type, std::string body) const;
   void AnswerError(HttpExchange* exchange, const absl::Status& status) const {
-    Answer(exchange, HttpStatus(status), kJson, JsonError(status.message()));
+    Answer(exchange, HttpStatus(status), kJson, JsonError(ErrorText(status.message())));
   }
   void AnswerMethodNotAllowed(HttpExchange* exchange, absl::string_view allowed) const;
 
@@ -136,9 +145,9 @@ void RestHandler::Impl::AnswerMethodNotAllowed(HttpExchange* exchange, absl::str
   Headers headers;
   headers.emplace_back("Content-Type", kJson);
   headers.emplace_back("Allow", std::string(allowed));
-  std::string body =
-      JsonError(absl::StrCat("Malformed request: ", absl::string_view(exchange->method()), " ",
-                             absl::string_view(exchange->target()), ", expected method ", allowed));
+  std::string body = JsonError(ErrorText(absl::StrCat("Malformed request, expected method ", allowed, ": ",
+                                                      absl::string_view(exchange->method()), " ",
+                                                      absl::string_view(exchange->target()))));
   exchange->Respond(kMethodNotAllowed, std::move(headers), std::move(body));
 }
 
@@ -146,7 +155,9 @@ void RestHandler::Impl::Handle(HttpExchange* exchange) {
   const std::string_view method = exchange->method();
   const absl::string_view path = PathOf(exchange->target());
   const bool get = method == "GET" || method == "HEAD";
-  if (options_.enable_cors && method == "OPTIONS") return Answer(exchange, 200, kJson, "");
+  if (method == "OPTIONS" && (options_.enable_cors || IsPreflight(*exchange, path))) {
+    return Answer(exchange, 200, kJson, "");
+  }
   if (!options_.pages.empty()) {
     const auto page = options_.pages.find(path);
     if (page != options_.pages.end()) {

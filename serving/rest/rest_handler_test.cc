@@ -117,7 +117,7 @@ class FakeExchange final : public HttpExchange {
   std::string_view method() const override { return method_; }
   std::string_view target() const override { return target_; }
   std::string_view header(std::string_view name) const override {
-    return name == "x-priority" ? std::string_view(priority) : std::string_view();
+    return name == "x-priority" ? std::string_view(priority) : name == "Origin" ? origin : std::string_view();
   }
   std::string_view body() const override { return body_; }
   bool cancelled() const override { return gone; }
@@ -137,6 +137,7 @@ class FakeExchange final : public HttpExchange {
   }
 
   std::string priority;
+  std::string_view origin;
   bool gone = false;
   int status = 0;
   std::map<std::string, std::string> headers;
@@ -345,6 +346,25 @@ TEST_F(RestHandlerTest, TimedOutAndAbandonedCallsDoNotRun) {
   handler_.reset();
   EXPECT_EQ(Ask("POST", "/v1/models/m:predict", R"({"instances": [1]})")->status, 504);
   EXPECT_EQ(directory_.servable->ran_in, std::thread::id());
+}
+
+// As in TensorFlow Serving, a preflight request is answered; that it is allowed says the answer's header, or
+// not.
+TEST_F(RestHandlerTest, PreflightWithoutCors) {
+  const auto preflight = [this](const char* target, std::string_view origin) {
+    RestHandler handler(&directory_, &pool_, options_);
+    FakeExchange exchange("OPTIONS", target, "");
+    exchange.origin = origin;
+    handler.Handle(&exchange);
+    exchange.Wait();
+    EXPECT_EQ(exchange.headers.count("Access-Control-Allow-Origin"), 0);
+    return exchange.status;
+  };
+  EXPECT_EQ(preflight("/v1/models/m:predict", "http://elsewhere"), 200);
+  EXPECT_EQ(preflight("/v1/models/m", "https://elsewhere"), 200);
+  EXPECT_EQ(preflight("/v1/models/m:predict", ""), 405);
+  EXPECT_EQ(preflight("/v1/models/m:predict", "null"), 405);
+  EXPECT_EQ(preflight("/elsewhere", "http://elsewhere"), 404);
 }
 
 TEST_F(RestHandlerTest, Cors) {
