@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "serving/rest/json_float_run.h"
+#include "serving/json/float_run.h"
 
 namespace tfipu::serving {
 namespace {
 
-using namespace json_float_run_internal;  // NOLINT: both ways of reading
+using namespace json::float_run_internal;  // NOLINT: both ways of reading
 
 constexpr int kNumbers = 784;
 

@@ -288,7 +288,7 @@ absl::Status ParseFlags(absl::Span<const char* const> arguments, Flags* flags) {
     absl::string_view argument = arguments[i];
     if (argument.size() < 3 || argument.substr(0, 2) != "--") {
       return absl::InvalidArgumentError(
-          absl::StrCat("\"", argument, "\" is no flag; expected --name=value. See --help."));
+          absl::StrCat("\"", argument, "\" is not a flag; expected --name=value. See --help."));
     }
     argument.remove_prefix(2);
     const std::size_t equals = argument.find('=');

@@ -60,7 +60,7 @@ TEST(FlagsTest, NamesWhatIsWrong) {
   EXPECT_THAT(message({"--port=99999999999"}), HasSubstr("--port"));
   EXPECT_THAT(message({"--enable_batching=maybe"}), HasSubstr("expected true or false"));
   EXPECT_THAT(message({"--model_name"}), HasSubstr("--model_name has no value"));
-  EXPECT_THAT(message({"model"}), HasSubstr("\"model\" is no flag"));
+  EXPECT_THAT(message({"model"}), HasSubstr("\"model\" is not a flag"));
   EXPECT_THAT(message({"--nomodel_name"}), HasSubstr("no flag --nomodel_name"));
 }
 

@@ -80,10 +80,10 @@ struct ModelMetrics {
   std::array<Distribution, kApis.size()> runtime;
 };
 
+// Position of a name, or `size`.
 template <std::size_t size>
 std::size_t IndexOf(const std::array<absl::string_view, size>& names, absl::string_view name) {
-  const auto found = std::find(names.begin(), names.end(), name);
-  return found == names.end() ? 0 : found - names.begin();
+  return std::find(names.begin(), names.end(), name) - names.begin();
 }
 
 }  // namespace
@@ -199,7 +199,10 @@ void RequestMetrics::Finished(const CallRecord& call) {
   const std::size_t api = IndexOf(kApis, call.api);
   const int code = std::min(static_cast<int>(call.status.code()), kCodes - 1);
   model.requests[code].fetch_add(1, std::memory_order_relaxed);
-  if (call.status.ok()) model.latency[api][IndexOf(kEntrypoints, call.entrypoint)].Add(call.latency);
+  const std::size_t entrypoint = IndexOf(kEntrypoints, call.entrypoint);
+  // Times are kept for the APIs that dashboards know; another's must not pass for one of them.
+  if (api == kApis.size() || entrypoint == kEntrypoints.size()) return;
+  if (call.status.ok()) model.latency[api][entrypoint].Add(call.latency);
   if (call.runtime > absl::ZeroDuration()) model.runtime[api].Add(call.runtime);
   if (call.examples > 0) impl_->CountExamples(model, call.examples);
 }

@@ -27,12 +27,14 @@ TEST(RequestMetricsTest, CountsAndTimesByModel) {
   }
   for (std::thread& thread : threads) thread.join();
   metrics.Finished({"m", "Classify", "REST", absl::InvalidArgumentError("bad"), absl::Microseconds(30), {}});
+  // Counted as a request, but its time is of none of the known APIs.
+  metrics.Finished({"m", "Explain", "GRPC", absl::OkStatus(), absl::Microseconds(20), absl::Microseconds(5)});
   metrics.Finished(
       {"m", "Classify", "REST", absl::OkStatus(), absl::Microseconds(30), {}, nullptr, /*examples=*/3});
   metrics.Finished(
       {"someone's invention", "Predict", "REST", absl::NotFoundError("no"), absl::Microseconds(1), {}});
   const std::string page = PrometheusText();
-  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"OK\"} 401\n"));
+  EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"OK\"} 402\n"));
   EXPECT_THAT(
       page, HasSubstr(":tensorflow:serving:request_count{model_name=\"m\",status=\"INVALID_ARGUMENT\"} 1\n"));
   EXPECT_THAT(page, HasSubstr(":tensorflow:serving:request_count{model_name=\"\",status=\"NOT_FOUND\"} 1\n"));

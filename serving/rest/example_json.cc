@@ -4,8 +4,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "serving/rest/json_reader.h"
-#include "serving/rest/json_writer.h"
+#include "serving/json/reader.h"
+#include "serving/json/writer.h"
 #include "serving/rest/tensor_reader.h"
 #include "tensorflow/core/example/example.pb.h"
 #include "tensorflow/core/example/feature.pb.h"
@@ -16,7 +16,7 @@ namespace {
 using tensorflow::Feature;
 
 // Adds one value; the first decides of which kind the feature is.
-bool ReadFeatureValue(JsonReader* reader, std::string* scratch, Feature* feature) {
+bool ReadFeatureValue(json::Reader* reader, std::string* scratch, Feature* feature) {
   const char c = reader->Peek();
   Feature::KindCase kind;
   if (c == '"' || c == '{') {
@@ -64,7 +64,7 @@ bool ReadFeatureValue(JsonReader* reader, std::string* scratch, Feature* feature
       "strings");
 }
 
-bool ReadExample(JsonReader* reader, absl::string_view what, std::string* scratch,
+bool ReadExample(json::Reader* reader, absl::string_view what, std::string* scratch,
                  tensorflow::Example* example) {
   if (reader->Peek() != '{') return reader->Fail(absl::StrCat(what, " must be JSON object"));
   if (!reader->Enter('{')) return false;
@@ -90,7 +90,7 @@ bool ReadExample(JsonReader* reader, absl::string_view what, std::string* scratc
 
 absl::Status ParseExamplesJson(absl::string_view body, int max_depth, std::string* signature_name,
                                tensorflow::serving::Input* input) {
-  JsonReader reader(body, max_depth);
+  json::Reader reader(body, max_depth);
   if (reader.Peek() == '\0') return absl::InvalidArgumentError("JSON Parse error: The document is empty");
   bool name_found = false;
   bool context_found = false;
@@ -145,7 +145,7 @@ absl::Status ParseExamplesJson(absl::string_view body, int max_depth, std::strin
 }
 
 void WriteClassifyJson(const tensorflow::serving::ClassificationResult& result, std::string* body) {
-  JsonWriter writer(body);
+  json::Writer writer(body);
   writer.Raw("{\"results\": [");
   for (int i = 0; i < result.classifications_size(); ++i) {
     writer.Raw(i == 0 ? "[" : ", [");
@@ -163,7 +163,7 @@ void WriteClassifyJson(const tensorflow::serving::ClassificationResult& result, 
 }
 
 void WriteRegressJson(const tensorflow::serving::RegressionResult& result, std::string* body) {
-  JsonWriter writer(body);
+  json::Writer writer(body);
   writer.Raw("{\"results\": [");
   for (int i = 0; i < result.regressions_size(); ++i) {
     if (i != 0) writer.Raw(", ");

@@ -4,7 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/json_util.h"
 #include "serving/api/error_text.h"
-#include "serving/rest/json_writer.h"
+#include "serving/json/writer.h"
 
 namespace tfipu::serving {
 namespace {
@@ -32,7 +32,7 @@ const char* StageName(ServableStage stage) {
 
 std::string ModelStatusJson(const std::vector<ServableState>& states) {
   std::string json;
-  JsonWriter writer(&json);
+  json::Writer writer(&json);
   writer.Raw("{\n \"model_version_status\": [");
   for (std::size_t i = 0; i < states.size(); ++i) {
     const ServableState& state = states[i];
@@ -57,7 +57,7 @@ absl::StatusOr<std::string> ModelMetadataJson(const Servable& servable) {
   options.always_print_fields_with_no_presence = true;
   options.preserve_proto_field_names = true;
   std::string json;
-  JsonWriter writer(&json);
+  json::Writer writer(&json);
   writer.Raw("{\n\"model_spec\":{\n \"name\": ");
   writer.String(servable.id().name);
   writer.Raw(

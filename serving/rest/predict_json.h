@@ -1,4 +1,4 @@
-// Predict's JSON: requests in row and column format to input tensors, output tensors to replies.
+// Predict's requests in JSON, in row and column format, to input tensors.
 #ifndef SERVING_REST_PREDICT_JSON_H_
 #define SERVING_REST_PREDICT_JSON_H_
 
@@ -40,12 +40,6 @@ absl::Status ParsePredictJson(absl::string_view body, const SignatureLookup& loo
 
 // What can be said of a request without a model: that it is a JSON object, and its signature_name a string.
 absl::Status CheckPredictJson(absl::string_view body, int max_depth);
-
-// Appends the reply: `results` are all outputs of the signature, in its order. A single output goes without
-// its name. String outputs whose name ends with "_bytes" are written as {"b64": ...}. InvalidArgument in row
-// format when the outputs do not all have the same 0-th dimension, and for types that JSON has no form for.
-absl::Status WritePredictJson(const Signature& signature, PredictFormat format,
-                              const std::vector<tensorflow::Tensor>& results, std::string* body);
 
 }  // namespace tfipu::serving
 

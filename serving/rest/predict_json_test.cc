@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "serving/rest/predict_reply_json.h"
 #include "serving/rest/test_signature.h"
 
 namespace tfipu::serving {

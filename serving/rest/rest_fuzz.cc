@@ -12,6 +12,7 @@
 #include "serving/rest/example_json.h"
 #include "serving/rest/http_request_parser.h"
 #include "serving/rest/predict_json.h"
+#include "serving/rest/predict_reply_json.h"
 #include "serving/rest/rest_route.h"
 #include "serving/rest/test_signature.h"
 #include "tensorflow/core/framework/tensor.h"

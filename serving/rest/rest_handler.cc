@@ -16,10 +16,11 @@
 #include "serving/api/example_input.h"
 #include "serving/api/model_spec.h"
 #include "serving/api/signature_call.h"
+#include "serving/json/writer.h"
 #include "serving/rest/example_json.h"
-#include "serving/rest/json_writer.h"
 #include "serving/rest/model_json.h"
 #include "serving/rest/predict_json.h"
+#include "serving/rest/predict_reply_json.h"
 #include "serving/rest/rest_route.h"
 #include "serving/servables/servable.h"
 #include "tensorflow_serving/apis/prediction_log.pb.h"
@@ -117,7 +118,7 @@ class RestHandler::Impl {
   void Finish(Call* call, const absl::Status& status, std::string body);
   void Answer(HttpExchange* exchange, int status, absl::string_view content_type, std::string body) const;
   void AnswerError(HttpExchange* exchange, const absl::Status& status) const {
-    Answer(exchange, HttpStatus(status), kJson, JsonError(ErrorText(status.message())));
+    Answer(exchange, HttpStatus(status), kJson, json::ErrorObject(ErrorText(status.message())));
   }
   void AnswerMethodNotAllowed(HttpExchange* exchange, absl::string_view allowed) const;
 
@@ -145,9 +146,9 @@ void RestHandler::Impl::AnswerMethodNotAllowed(HttpExchange* exchange, absl::str
   Headers headers;
   headers.emplace_back("Content-Type", kJson);
   headers.emplace_back("Allow", std::string(allowed));
-  std::string body = JsonError(ErrorText(absl::StrCat("Malformed request, expected method ", allowed, ": ",
-                                                      absl::string_view(exchange->method()), " ",
-                                                      absl::string_view(exchange->target()))));
+  std::string body = json::ErrorObject(ErrorText(absl::StrCat("Malformed request, expected method ", allowed,
+                                                              ": ", absl::string_view(exchange->method()),
+                                                              " ", absl::string_view(exchange->target()))));
   exchange->Respond(kMethodNotAllowed, std::move(headers), std::move(body));
 }
 
@@ -236,7 +237,8 @@ void RestHandler::Impl::ParseAndRun(Call call, bool on_pool) {
 absl::Status RestHandler::Impl::Parse(Call* call, bool* expected_short) {
   const absl::string_view body = call->exchange->body();
   if (call->servable == nullptr) {
-    // As in TensorFlow Serving, a body that is no request for any model is told before the model is missed.
+    // As in TensorFlow Serving, a body that is not a request for any model is told before the model is
+    // missed.
     const absl::Status status =
         call->api == RestCall::kPredict
             ? CheckPredictJson(body, options_.max_json_depth)

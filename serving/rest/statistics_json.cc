@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
+#include "serving/json/writer.h"
 #include "serving/monitoring/statistics_fields.h"
-#include "serving/rest/json_writer.h"
 
 namespace tfipu::serving {
 namespace {
 
-void WriteDistribution(const Histogram::Snapshot& values, JsonWriter* json) {
+void WriteDistribution(const Histogram::Snapshot& values, json::Writer* json) {
   json->Raw("{\"count\": ");
   json->Integer(values.count);
   json->Raw(", \"mean\": ");
@@ -39,13 +39,13 @@ void WriteDistribution(const Histogram::Snapshot& values, JsonWriter* json) {
   json->Raw("]}");
 }
 
-void WriteName(absl::string_view name, JsonWriter* json) {
+void WriteName(absl::string_view name, json::Writer* json) {
   json->Raw(", ");
   json->String(name);
   json->Raw(": ");
 }
 
-void WriteBatching(const SignatureStatistics& statistics, JsonWriter* json) {
+void WriteBatching(const SignatureStatistics& statistics, json::Writer* json) {
   json->Raw(", \"batching\": {");
   absl::string_view separator = "";
   for (const SignatureCounter& counter : kBatchCounters) {
@@ -62,7 +62,7 @@ void WriteBatching(const SignatureStatistics& statistics, JsonWriter* json) {
   json->Raw("}");
 }
 
-void WriteSignature(const Signature& signature, JsonWriter* json) {
+void WriteSignature(const Signature& signature, json::Writer* json) {
   const SignatureStatistics& statistics = *signature.statistics;
   json->Raw("{\"signature\": ");
   json->String(signature.name);
@@ -86,7 +86,7 @@ void WriteSignature(const Signature& signature, JsonWriter* json) {
   json->Raw("}");
 }
 
-void WriteEngine(absl::string_view name, const EngineStatistics& statistics, JsonWriter* json) {
+void WriteEngine(absl::string_view name, const EngineStatistics& statistics, json::Writer* json) {
   json->Raw("{\"engine\": ");
   json->String(name);
   for (const EngineCounter& counter : kEngineCounters) {
@@ -106,7 +106,7 @@ void WriteEngine(absl::string_view name, const EngineStatistics& statistics, Jso
 
 std::string ModelStatisticsJson(const Servable& servable, const Engines& engines) {
   std::string text;
-  JsonWriter json(&text);
+  json::Writer json(&text);
   json.Raw("{\"model_spec\": {\"name\": ");
   json.String(servable.id().name);
   json.Raw(", \"version\": \"");

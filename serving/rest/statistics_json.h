@@ -10,8 +10,8 @@
 namespace tfipu::serving {
 
 // {"model_spec": {"name": "m", "version": "1"},
-//  "signatures": [{"signature": "serving_default", "engines": ["..."], "calls": 7, ..., "call_time_us":
-//  {...},
+//  "signatures": [{"signature": "serving_default", "engines": ["..."], "calls": 7, ...,
+//                  "call_time_us": {...},
 //                  "batching": {"batches": 3, ..., "batch_rows": {...}, "queue_time_us": {...}}}],
 //  "engines": [{"engine": "...", "calls": 7, ..., "queued": 0, "fill_percent": {...}, ...}]}
 // with the fields of SignatureStatistics and EngineStatistics. A distribution is {"count": 7, "mean": 62.5,

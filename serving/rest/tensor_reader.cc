@@ -9,8 +9,8 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "serving/rest/json_float_run.h"
-#include "serving/rest/json_number.h"
+#include "serving/json/float_run.h"
+#include "serving/json/number.h"
 #include "tensorflow/core/framework/tensor_shape.h"
 #include "tensorflow/core/framework/types.h"
 
@@ -27,8 +27,8 @@ constexpr bool kIsHalf = std::is_same_v<T, Eigen::half> || std::is_same_v<T, ten
 template <class T>
 constexpr bool kIsFloating = std::is_floating_point_v<T> || kIsHalf<T>;
 
-// A value that is not of the type: says which, or that it is no JSON at all.
-bool FailType(JsonReader* reader, DataType dtype) {
+// A value that is not of the type: says which, or that it is not JSON at all.
+bool FailType(json::Reader* reader, DataType dtype) {
   reader->SkipSpace();
   const char* const start = reader->cursor();
   if (!reader->SkipValue()) return false;
@@ -39,9 +39,9 @@ bool FailType(JsonReader* reader, DataType dtype) {
                                    " is not of expected type: ", tensorflow::DataTypeString(dtype)));
 }
 
-// The value of a scanned number of `length` characters; false when it is no integer or beyond T's range.
+// The value of a scanned number of `length` characters; false when it is not an integer or beyond T's range.
 template <class T>
-bool IntegerValue(const JsonNumber& number, std::ptrdiff_t length, char first, T* value) {
+bool IntegerValue(const json::Number& number, std::ptrdiff_t length, char first, T* value) {
   if (!number.integer) return false;
   if (number.negative) {
     // The smallest value's magnitude is one more than the largest value's, or zero when unsigned.
@@ -59,7 +59,7 @@ bool IntegerValue(const JsonNumber& number, std::ptrdiff_t length, char first, T
 // Reads one element at the cursor. The common forms are tried first; what they do not take is for the reader
 // to judge.
 template <class T>
-bool ReadElement(JsonReader* reader, DataType dtype, std::string* scratch, T* out) {
+bool ReadElement(json::Reader* reader, DataType dtype, std::string* scratch, T* out) {
   if constexpr (std::is_same_v<T, bool>) {
     const char c = reader->Peek();
     if (c != 't' && c != 'f') return FailType(reader, dtype);
@@ -72,19 +72,19 @@ bool ReadElement(JsonReader* reader, DataType dtype, std::string* scratch, T* ou
     out->assign(value.data(), value.size());
     return true;
   } else {
-    JsonNumber number;
+    json::Number number;
     const char* const start = reader->cursor();
-    const char* const end = ScanNumber(start, reader->end(), &number);
+    const char* const end = json::ScanNumber(start, reader->end(), &number);
     if constexpr (kIsFloating<T>) {
       using Parsed = std::conditional_t<std::is_same_v<T, double>, double, float>;
       Parsed value;
-      if (end != nullptr && NumberValue(start, end, number, &value)) {
+      if (end != nullptr && json::NumberValue(start, end, number, &value)) {
         *out = static_cast<T>(value);
         reader->set_cursor(end);
         return true;
       }
       const char c = reader->Peek();
-      if (c != '-' && c != 'N' && c != 'I' && !json_number_internal::IsDigit(c))
+      if (c != '-' && c != 'N' && c != 'I' && !json::number_internal::IsDigit(c))
         return FailType(reader, dtype);
       double special;  // NaN, infinities, and the right words for the rest
       if (!reader->ReadNumber(&special, nullptr, nullptr)) return false;
@@ -108,16 +108,16 @@ class TypedReader final : public TensorReader {
  public:
   explicit TypedReader(DataType dtype) : dtype_(dtype) {}
 
-  bool Append(JsonReader* reader) override;
+  bool Append(json::Reader* reader) override;
   absl::Status Finish(bool rows, Tensor* tensor) override;
 
  private:
   static constexpr bool kPlain = !std::is_same_v<T, tstring>;
   static constexpr std::size_t kInline = kPlain ? 256 / sizeof(T) : 4;
 
-  void ReadRun(JsonReader* reader);
-  bool Grow(JsonReader* reader);
-  bool CloseArray(JsonReader* reader, int depth, std::int64_t count);
+  void ReadRun(json::Reader* reader);
+  bool Grow(json::Reader* reader);
+  bool CloseArray(json::Reader* reader, int depth, std::int64_t count);
 
   const DataType dtype_;
   const char* start_ = nullptr;  // of the first value
@@ -133,20 +133,20 @@ class TypedReader final : public TensorReader {
 // Reads numbers of the usual form as long as each is followed by a comma and there is room, and leaves what
 // is next to others.
 template <class T>
-void TypedReader<T>::ReadRun(JsonReader* reader) {
+void TypedReader<T>::ReadRun(json::Reader* reader) {
   const char* p = reader->cursor();
   const char* const end = reader->end();
   T* out = data_ + size_;
   T* const out_end = data_ + capacity_;
   if constexpr (std::is_same_v<T, float>) {
-    p = ReadFloatRun(p, end, &out, out_end);
+    p = json::ReadFloatRun(p, end, &out, out_end);
   } else {
     while (out != out_end) {
-      JsonNumber number;
-      const char* const number_end = ScanNumber(p, end, &number);
+      json::Number number;
+      const char* const number_end = json::ScanNumber(p, end, &number);
       if (number_end == nullptr || number_end == end || *number_end != ',') break;
       if constexpr (std::is_floating_point_v<T>) {
-        if (!NumberValue(p, number_end, number, out)) break;
+        if (!json::NumberValue(p, number_end, number, out)) break;
       } else {
         if (!IntegerValue(number, number_end - p, *p, out)) break;
       }
@@ -161,7 +161,7 @@ void TypedReader<T>::ReadRun(JsonReader* reader) {
 }
 
 template <class T>
-bool TypedReader<T>::Grow(JsonReader* reader) {
+bool TypedReader<T>::Grow(json::Reader* reader) {
   // Guess the rest from what the elements so far took of the text; each takes two characters at least.
   const std::size_t done = reader->cursor() - start_ + 1;
   const std::size_t left = reader->end() - reader->cursor();
@@ -184,7 +184,7 @@ bool TypedReader<T>::Grow(JsonReader* reader) {
 }
 
 template <class T>
-bool TypedReader<T>::CloseArray(JsonReader* reader, int depth, std::int64_t count) {
+bool TypedReader<T>::CloseArray(json::Reader* reader, int depth, std::int64_t count) {
   if (static_cast<std::size_t>(depth) > dims_.size()) dims_.resize(depth, kUnknown);
   std::int64_t& dim = dims_[depth - 1];
   if (dim == kUnknown) {
@@ -200,7 +200,7 @@ bool TypedReader<T>::CloseArray(JsonReader* reader, int depth, std::int64_t coun
 }
 
 template <class T>
-bool TypedReader<T>::Append(JsonReader* reader) {
+bool TypedReader<T>::Append(json::Reader* reader) {
   if (!reader->ok()) return false;
   if (start_ == nullptr) start_ = reader->cursor();
   std::int64_t counts[TensorShape::MaxDimensions() + 1];
@@ -301,7 +301,7 @@ std::unique_ptr<TensorReader> Make(DataType dtype) {
 
 }  // namespace
 
-bool ReadBytes(JsonReader* reader, std::string* decoded, absl::string_view* value) {
+bool ReadBytes(json::Reader* reader, std::string* decoded, absl::string_view* value) {
   if (reader->Peek() == '"') return reader->ReadString(value);
   absl::string_view key;
   if (!reader->Enter('{')) return false;

@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "serving/rest/json_reader.h"
+#include "serving/json/reader.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace tfipu::serving {
@@ -24,7 +24,7 @@ class TensorReader {
   virtual ~TensorReader() = default;
 
   // Reads one value: a scalar or a rectangular array of arrays. On failure the reader's status says why.
-  virtual bool Append(JsonReader* reader) = 0;
+  virtual bool Append(json::Reader* reader) = 0;
 
   std::int64_t appended() const { return appended_; }
 
@@ -42,7 +42,7 @@ class TensorReader {
 
 // The bytes of a JSON string, or of {"b64": "..."}. The view is valid as the reader's strings are, or until
 // `decoded` changes.
-bool ReadBytes(JsonReader* reader, std::string* decoded, absl::string_view* value);
+bool ReadBytes(json::Reader* reader, std::string* decoded, absl::string_view* value);
 
 }  // namespace tfipu::serving
 

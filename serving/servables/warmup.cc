@@ -34,7 +34,7 @@ absl::Status ReplayAll(const Servable& servable, const std::string& file,
     }
     tensorflow::serving::PredictionLog log;
     if (status.ok() && !log.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-      status = absl::InvalidArgumentError("it is no PredictionLog");
+      status = absl::InvalidArgumentError("it is not a PredictionLog");
     }
     for (int i = 0; status.ok() && i < iterations; ++i) status = replay(servable, log);
     if (!status.ok()) {

@@ -1,23 +1,23 @@
-#include "serving/rest/json_float_run.h"
+#include "serving/json/float_run.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-#include "serving/rest/json_number.h"
+#include "serving/json/number.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-namespace tfipu::serving {
-namespace json_float_run_internal {
+namespace tfipu::serving::json {
+namespace float_run_internal {
 namespace {
 
 // Reads one number and the comma behind it. False, and nothing is changed, when it is not that simple.
 [[gnu::always_inline]] inline bool ReadOne(const char** p, const char* end, float* out) {
-  JsonNumber number;
+  Number number;
   const char* const number_end = ScanNumber(*p, end, &number);
   if (number_end == nullptr || number_end == end || *number_end != ',') return false;
   if (!NumberValue(*p, number_end, number, out)) return false;
@@ -260,11 +260,11 @@ const char* ReadAvx2(const char* p, const char* end, float** out, float* out_end
 
 #endif
 
-}  // namespace json_float_run_internal
+}  // namespace float_run_internal
 
 const char* ReadFloatRun(const char* p, const char* end, float** out, float* out_end) {
-  using namespace json_float_run_internal;
+  using namespace float_run_internal;
   return HaveAvx2() ? ReadAvx2(p, end, out, out_end) : ReadPortable(p, end, out, out_end);
 }
 
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json

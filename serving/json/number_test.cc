@@ -1,4 +1,4 @@
-#include "serving/rest/json_number.h"
+#include "serving/json/number.h"
 
 #include <gtest/gtest.h>
 
@@ -10,12 +10,12 @@
 #include <random>
 #include <string>
 
-namespace tfipu::serving {
+namespace tfipu::serving::json {
 namespace {
 
 template <class T>
 bool Parse(const std::string& text, T* value) {
-  JsonNumber number;
+  Number number;
   const char* const end = ScanNumber(text.data(), text.data() + text.size(), &number);
   return end == text.data() + text.size() && NumberValue(text.data(), end, number, value);
 }
@@ -140,4 +140,4 @@ TEST(JsonNumberTest, ShortDecimalsAllOfThem) {
 }
 
 }  // namespace
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json

@@ -1,6 +1,6 @@
 // Reads JSON text value by value, without building a tree.
-#ifndef SERVING_REST_JSON_READER_H_
-#define SERVING_REST_JSON_READER_H_
+#ifndef SERVING_JSON_READER_H_
+#define SERVING_JSON_READER_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 
-namespace tfipu::serving {
+namespace tfipu::serving::json {
 
 // A cursor over a text. RFC 8259, and beside it the numbers NaN, Infinity (or Inf) and -Infinity. Strings are
 // bytes: that they are UTF-8 is not checked, escapes are. A byte order mark may come first. Nothing recurses,
@@ -22,9 +22,9 @@ namespace tfipu::serving {
 //   if (reader.Enter('{')) while (reader.NextMember(&key)) { ...read one value... }
 // The first failure sticks: every later call does nothing and says false, and status() names what was wrong,
 // and where.
-class JsonReader {
+class Reader {
  public:
-  JsonReader(absl::string_view text, int max_depth)
+  Reader(absl::string_view text, int max_depth)
       : begin_(text.data()),
         p_(text.data() + (absl::StartsWith(text, "\xEF\xBB\xBF") ? 3 : 0)),
         end_(text.data() + text.size()),
@@ -92,6 +92,6 @@ class JsonReader {
   absl::Status status_;
 };
 
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json
 
-#endif  // SERVING_REST_JSON_READER_H_
+#endif  // SERVING_JSON_READER_H_

@@ -1,15 +1,15 @@
 // Numbers as JSON writes them, read fast.
-#ifndef SERVING_REST_JSON_NUMBER_H_
-#define SERVING_REST_JSON_NUMBER_H_
+#ifndef SERVING_JSON_NUMBER_H_
+#define SERVING_JSON_NUMBER_H_
 
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
-namespace tfipu::serving {
+namespace tfipu::serving::json {
 
 // How a number is written: its digits as one integer, times a power of ten.
-struct JsonNumber {
+struct Number {
   std::uint64_t digits = 0;  // exact when `exact`
   int exponent = 0;
   bool negative = false;
@@ -17,7 +17,7 @@ struct JsonNumber {
   bool exact = false;    // at most 19 digits
 };
 
-namespace json_number_internal {
+namespace number_internal {
 
 inline bool IsDigit(char c) { return static_cast<unsigned char>(c - '0') < 10; }
 
@@ -62,15 +62,15 @@ static_assert(sizeof(kScales) == 41 * sizeof(double), "");
 
 // The correctly rounded value of [begin, end), which ScanNumber() has accepted. False when it is beyond
 // double's range.
-bool SlowValue(const char* begin, const char* end, const JsonNumber& number, double* value);
-bool SlowValue(const char* begin, const char* end, const JsonNumber& number, float* value);
+bool SlowValue(const char* begin, const char* end, const Number& number, double* value);
+bool SlowValue(const char* begin, const char* end, const Number& number, float* value);
 
-}  // namespace json_number_internal
+}  // namespace number_internal
 
 // Scans one number of RFC 8259's grammar. Returns where it ends, or nullptr when there is none at `p`.
-[[gnu::always_inline]] inline const char* ScanNumber(const char* p, const char* end, JsonNumber* number) {
-  namespace internal = json_number_internal;
-  *number = JsonNumber();
+[[gnu::always_inline]] inline const char* ScanNumber(const char* p, const char* end, Number* number) {
+  namespace internal = number_internal;
+  *number = Number();
   if (p != end && *p == '-') {
     number->negative = true;
     ++p;
@@ -135,8 +135,8 @@ bool SlowValue(const char* begin, const char* end, const JsonNumber& number, flo
 
 // The value of the number in [begin, end), correctly rounded. Float: what lies beyond float's range is
 // infinite. False when it is beyond double's range.
-inline bool NumberValue(const char* begin, const char* end, const JsonNumber& number, double* value) {
-  namespace internal = json_number_internal;
+inline bool NumberValue(const char* begin, const char* end, const Number& number, double* value) {
+  namespace internal = number_internal;
   if (!number.exact || number.digits > (std::uint64_t{1} << 53) || number.exponent < -22 ||
       number.exponent > 22) {
     return internal::SlowValue(begin, end, number, value);
@@ -151,9 +151,9 @@ inline bool NumberValue(const char* begin, const char* end, const JsonNumber& nu
   return true;
 }
 
-[[gnu::always_inline]] inline bool NumberValue(const char* begin, const char* end, const JsonNumber& number,
+[[gnu::always_inline]] inline bool NumberValue(const char* begin, const char* end, const Number& number,
                                                float* value) {
-  namespace internal = json_number_internal;
+  namespace internal = number_internal;
   if (!number.exact || number.exponent < -22 || number.exponent > 18) {
     return internal::SlowValue(begin, end, number, value);
   }
@@ -169,6 +169,6 @@ inline bool NumberValue(const char* begin, const char* end, const JsonNumber& nu
   return true;
 }
 
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json
 
-#endif  // SERVING_REST_JSON_NUMBER_H_
+#endif  // SERVING_JSON_NUMBER_H_

@@ -1,14 +1,14 @@
-#include "serving/rest/json_number.h"
+#include "serving/json/number.h"
 
 #include <charconv>
 #include <limits>
 #include <system_error>
 
-namespace tfipu::serving::json_number_internal {
+namespace tfipu::serving::json::number_internal {
 namespace {
 
 // Where the first digit that is not zero stands: the value is 0.d1d2d3... times ten to this power.
-long long Magnitude(const char* begin, const char* end, const JsonNumber& number) {
+long long Magnitude(const char* begin, const char* end, const Number& number) {
   long long integer_digits = 0;
   long long leading_zeros = 0;
   bool leading = true;
@@ -35,7 +35,7 @@ long long Magnitude(const char* begin, const char* end, const JsonNumber& number
 
 }  // namespace
 
-bool SlowValue(const char* begin, const char* end, const JsonNumber& number, double* value) {
+bool SlowValue(const char* begin, const char* end, const Number& number, double* value) {
   if (std::from_chars(begin, end, *value).ec == std::errc()) {
     return *value - *value == 0;
   }
@@ -44,7 +44,7 @@ bool SlowValue(const char* begin, const char* end, const JsonNumber& number, dou
   return true;
 }
 
-bool SlowValue(const char* begin, const char* end, const JsonNumber& number, float* value) {
+bool SlowValue(const char* begin, const char* end, const Number& number, float* value) {
   if (std::from_chars(begin, end, *value).ec == std::errc() && *value - *value == 0 && *value != 0)
     return true;
   // Beyond float's range, or among its subnormals.
@@ -54,4 +54,4 @@ bool SlowValue(const char* begin, const char* end, const JsonNumber& number, flo
   return true;
 }
 
-}  // namespace tfipu::serving::json_number_internal
+}  // namespace tfipu::serving::json::number_internal

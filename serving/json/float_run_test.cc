@@ -1,4 +1,4 @@
-#include "serving/rest/json_float_run.h"
+#include "serving/json/float_run.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace tfipu::serving {
+namespace tfipu::serving::json {
 namespace {
 
 using Reader = const char* (*)(const char*, const char*, float**, float*);
@@ -28,7 +28,7 @@ std::vector<float> Read(Reader reader, const std::string& text, std::size_t room
 class JsonFloatRunTest : public testing::TestWithParam<Reader> {
  protected:
   void SetUp() override {
-    if (GetParam() == json_float_run_internal::ReadAvx2 && !json_float_run_internal::HaveAvx2()) {
+    if (GetParam() == float_run_internal::ReadAvx2 && !float_run_internal::HaveAvx2()) {
       GTEST_SKIP() << "This machine has no AVX2";
     }
   }
@@ -147,7 +147,7 @@ std::vector<float> ReadOn(Reader reader, const std::string& text, std::size_t* u
 }
 
 TEST(JsonFloatRunAgreementTest, MutatedTextsAreReadAlike) {
-  if (!json_float_run_internal::HaveAvx2()) GTEST_SKIP() << "This machine has no AVX2";
+  if (!float_run_internal::HaveAvx2()) GTEST_SKIP() << "This machine has no AVX2";
   std::mt19937 random(7);
   const std::string characters = "0123456789.,- -..,,eE/[]+x";
   int stopped = 0;
@@ -172,8 +172,8 @@ TEST(JsonFloatRunAgreementTest, MutatedTextsAreReadAlike) {
       }
     }
     std::size_t used, portably_used;
-    const std::vector<float> values = ReadOn(json_float_run_internal::ReadAvx2, text, &used);
-    const std::vector<float> expected = ReadOn(json_float_run_internal::ReadPortable, text, &portably_used);
+    const std::vector<float> values = ReadOn(float_run_internal::ReadAvx2, text, &used);
+    const std::vector<float> expected = ReadOn(float_run_internal::ReadPortable, text, &portably_used);
     ASSERT_EQ(values.size(), expected.size()) << text;
     for (std::size_t i = 0; i < values.size(); ++i) {
       ASSERT_EQ(0, std::memcmp(&values[i], &expected[i], sizeof(float))) << i << " " << text;
@@ -184,8 +184,8 @@ TEST(JsonFloatRunAgreementTest, MutatedTextsAreReadAlike) {
   EXPECT_GT(stopped, 1000);
 }
 
-INSTANTIATE_TEST_SUITE_P(Portable, JsonFloatRunTest, testing::Values(json_float_run_internal::ReadPortable));
-INSTANTIATE_TEST_SUITE_P(Avx2, JsonFloatRunTest, testing::Values(json_float_run_internal::ReadAvx2));
+INSTANTIATE_TEST_SUITE_P(Portable, JsonFloatRunTest, testing::Values(float_run_internal::ReadPortable));
+INSTANTIATE_TEST_SUITE_P(Avx2, JsonFloatRunTest, testing::Values(float_run_internal::ReadAvx2));
 
 }  // namespace
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json

@@ -1,13 +1,13 @@
-#include "serving/rest/json_writer.h"
+#include "serving/json/writer.h"
 
 #include <cmath>
 
 #include "absl/strings/escaping.h"
 
-namespace tfipu::serving {
+namespace tfipu::serving::json {
 
 template <class T>
-void JsonWriter::Floating(T value) {
+void Writer::Floating(T value) {
   if (!std::isfinite(value)) {
     Raw(std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
     return;
@@ -38,10 +38,10 @@ void JsonWriter::Floating(T value) {
   used_ = end - buffer_;
 }
 
-void JsonWriter::Float(float value) { Floating(value); }
-void JsonWriter::Float(double value) { Floating(value); }
+void Writer::Float(float value) { Floating(value); }
+void Writer::Float(double value) { Floating(value); }
 
-void JsonWriter::String(absl::string_view value) {
+void Writer::String(absl::string_view value) {
   static constexpr char kHex[] = "0123456789abcdef";
   Raw("\"");
   std::size_t start = 0;
@@ -82,15 +82,15 @@ void JsonWriter::String(absl::string_view value) {
   Raw("\"");
 }
 
-void JsonWriter::Base64(absl::string_view bytes) {
+void Writer::Base64(absl::string_view bytes) {
   Raw("{\"b64\": \"");
   Raw(absl::Base64Escape(bytes));
   Raw("\"}");
 }
 
-std::string JsonError(absl::string_view message) {
+std::string ErrorObject(absl::string_view message) {
   std::string body;
-  JsonWriter writer(&body);
+  Writer writer(&body);
   writer.Raw("{\"error\": ");
   writer.String(message);
   writer.Raw("}");
@@ -98,4 +98,4 @@ std::string JsonError(absl::string_view message) {
   return body;
 }
 
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json

@@ -1,6 +1,6 @@
 // Writes JSON values into one string.
-#ifndef SERVING_REST_JSON_WRITER_H_
-#define SERVING_REST_JSON_WRITER_H_
+#ifndef SERVING_JSON_WRITER_H_
+#define SERVING_JSON_WRITER_H_
 
 #include <charconv>
 #include <cstddef>
@@ -10,16 +10,16 @@
 
 #include "absl/strings/string_view.h"
 
-namespace tfipu::serving {
+namespace tfipu::serving::json {
 
 // Appends to a string through a small buffer. What was written is in the string after Flush(). Punctuation is
 // the caller's.
-class JsonWriter {
+class Writer {
  public:
-  explicit JsonWriter(std::string* out) : out_(out) {}
-  ~JsonWriter() { Flush(); }
-  JsonWriter(const JsonWriter&) = delete;
-  JsonWriter& operator=(const JsonWriter&) = delete;
+  explicit Writer(std::string* out) : out_(out) {}
+  ~Writer() { Flush(); }
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
 
   void Raw(absl::string_view text) {
     if (text.size() > sizeof(buffer_) - used_) {
@@ -71,8 +71,8 @@ class JsonWriter {
 };
 
 // {"error": "..."}
-std::string JsonError(absl::string_view message);
+std::string ErrorObject(absl::string_view message);
 
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json
 
-#endif  // SERVING_REST_JSON_WRITER_H_
+#endif  // SERVING_JSON_WRITER_H_

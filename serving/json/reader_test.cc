@@ -1,4 +1,4 @@
-#include "serving/rest/json_reader.h"
+#include "serving/json/reader.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-namespace tfipu::serving {
+namespace tfipu::serving::json {
 namespace {
 
 bool Skips(const std::string& text, int max_depth = 100) {
-  JsonReader reader(text, max_depth);
+  Reader reader(text, max_depth);
   return reader.SkipValue() && reader.Finish();
 }
 
@@ -83,7 +83,7 @@ TEST(JsonReaderTest, RefusesWhatIsNot) {
 }
 
 TEST(JsonReaderTest, NamesTheOffset) {
-  JsonReader reader("{\"instances\": [1.0,]}", 10);
+  Reader reader("{\"instances\": [1.0,]}", 10);
   EXPECT_FALSE(reader.SkipValue());
   EXPECT_THAT(std::string(reader.status().message()), testing::HasSubstr("offset: 19"));
 }
@@ -100,7 +100,7 @@ TEST(JsonReaderTest, BoundsDepthWithoutRecursion) {
 
 TEST(JsonReaderTest, Strings) {
   const auto read = [](const std::string& text) {
-    JsonReader reader(text, 10);
+    Reader reader(text, 10);
     absl::string_view value;
     EXPECT_TRUE(reader.ReadString(&value)) << text;
     return std::string(value);
@@ -114,7 +114,7 @@ TEST(JsonReaderTest, Strings) {
 
 TEST(JsonReaderTest, Integers) {
   const auto integer = [](const std::string& text, std::int64_t* value) {
-    JsonReader reader(text, 10);
+    Reader reader(text, 10);
     double number;
     bool is_integer;
     EXPECT_TRUE(reader.ReadNumber(&number, &is_integer, value)) << text;
@@ -132,7 +132,7 @@ TEST(JsonReaderTest, Integers) {
 }
 
 TEST(JsonReaderTest, MembersInOrder) {
-  JsonReader reader(R"( {"a" : 1 , "b":[2,3],"c":{}} )", 10);
+  Reader reader(R"( {"a" : 1 , "b":[2,3],"c":{}} )", 10);
   std::string seen;
   absl::string_view key;
   ASSERT_TRUE(reader.Enter('{'));
@@ -190,4 +190,4 @@ TEST(JsonReaderTest, AgreesWithRapidjson) {
 }
 
 }  // namespace
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json

@@ -1,13 +1,13 @@
-#include "serving/rest/json_reader.h"
+#include "serving/json/reader.h"
 
 #include <cstring>
 #include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "serving/rest/json_number.h"
+#include "serving/json/number.h"
 
-namespace tfipu::serving {
+namespace tfipu::serving::json {
 namespace {
 
 // The length of the run at `p` of what a string may hold as it is: no quote, backslash or control character.
@@ -16,7 +16,7 @@ std::size_t PlainRun(const char* p, const char* end) {
   constexpr std::uint64_t kOnes = 0x0101010101010101u;
   constexpr std::uint64_t kHighs = 0x8080808080808080u;
   while (end - p >= 8) {
-    const std::uint64_t word = json_number_internal::Load8(p);
+    const std::uint64_t word = number_internal::Load8(p);
     const std::uint64_t quote = word ^ (kOnes * '"');
     const std::uint64_t backslash = word ^ (kOnes * '\\');
     const std::uint64_t found =
@@ -69,7 +69,7 @@ void AppendUtf8(unsigned code, std::string* out) {
 
 }  // namespace
 
-bool JsonReader::Fail(absl::string_view what) {
+bool Reader::Fail(absl::string_view what) {
   if (status_.ok()) {
     status_ =
         absl::InvalidArgumentError(absl::StrCat("JSON Parse error: ", what, " at offset: ", p_ - begin_));
@@ -77,7 +77,7 @@ bool JsonReader::Fail(absl::string_view what) {
   return false;
 }
 
-bool JsonReader::Enter(char open) {
+bool Reader::Enter(char open) {
   if (!ok()) return false;
   if (Peek() != open) return Fail(open == '[' ? "Expected an array" : "Expected an object");
   if (depth_ >= max_depth_) {
@@ -89,7 +89,7 @@ bool JsonReader::Enter(char open) {
   return true;
 }
 
-bool JsonReader::NextElement() {
+bool Reader::NextElement() {
   if (!ok()) return false;
   const char c = Peek();
   if (c == ']') {
@@ -106,7 +106,7 @@ bool JsonReader::NextElement() {
   return true;
 }
 
-bool JsonReader::NextMember(absl::string_view* key) {
+bool Reader::NextMember(absl::string_view* key) {
   if (!ok()) return false;
   const char c = Peek();
   if (c == '}') {
@@ -126,7 +126,7 @@ bool JsonReader::NextMember(absl::string_view* key) {
   return true;
 }
 
-bool JsonReader::ReadString(absl::string_view* value) {
+bool Reader::ReadString(absl::string_view* value) {
   if (!ok()) return false;
   if (Peek() != '"') return Fail("Expected a string");
   const char* const start = p_ + 1;
@@ -140,7 +140,7 @@ bool JsonReader::ReadString(absl::string_view* value) {
   return Unescape(p, value);
 }
 
-bool JsonReader::Unescape(const char* p, absl::string_view* value) {
+bool Reader::Unescape(const char* p, absl::string_view* value) {
   while (true) {
     if (p == end_) {
       p_ = p;
@@ -202,7 +202,7 @@ bool JsonReader::Unescape(const char* p, absl::string_view* value) {
   return true;
 }
 
-bool JsonReader::Literal(absl::string_view word) {
+bool Reader::Literal(absl::string_view word) {
   if (static_cast<std::size_t>(end_ - p_) < word.size() || std::memcmp(p_, word.data(), word.size()) != 0) {
     return false;
   }
@@ -210,12 +210,12 @@ bool JsonReader::Literal(absl::string_view word) {
   return true;
 }
 
-bool JsonReader::ReadNumber(double* value, bool* is_integer, std::int64_t* integer) {
+bool Reader::ReadNumber(double* value, bool* is_integer, std::int64_t* integer) {
   if (!ok()) return false;
   Peek();
   if (is_integer != nullptr) *is_integer = false;
   const char* const start = p_;
-  JsonNumber number;
+  Number number;
   const char* const end = ScanNumber(p_, end_, &number);
   if (end == nullptr) {
     const bool negative = p_ != end_ && *p_ == '-';
@@ -243,7 +243,7 @@ bool JsonReader::ReadNumber(double* value, bool* is_integer, std::int64_t* integ
   return true;
 }
 
-bool JsonReader::ReadBool(bool* value) {
+bool Reader::ReadBool(bool* value) {
   if (!ok()) return false;
   Peek();
   if (Literal("true")) {
@@ -256,7 +256,7 @@ bool JsonReader::ReadBool(bool* value) {
   return true;
 }
 
-bool JsonReader::SkipValue() {
+bool Reader::SkipValue() {
   std::string open;  // what was entered, innermost last
   while (ok()) {
     const char c = Peek();
@@ -285,11 +285,11 @@ bool JsonReader::SkipValue() {
   return false;
 }
 
-bool JsonReader::Finish() {
+bool Reader::Finish() {
   if (!ok()) return false;
   SkipSpace();
   if (p_ != end_ && *p_ != '\0') return Fail("The document root must not be followed by other values.");
   return true;
 }
 
-}  // namespace tfipu::serving
+}  // namespace tfipu::serving::json
