@@ -241,7 +241,7 @@ def test_a_stage_that_needs_a_later_one(k: Any, tmp_path: Path) -> None:
         with k.ipu.PipelineStage(0):
             x = k.layers.Dense(4)(x)
         model = k.Model(inputs, x)
-    with pytest.raises(ValueError, match="a stage can only use results of earlier ones"):
+    with pytest.raises(ValueError, match="can only use outputs from current or previous pipeline stages"):
         serving.export_keras(model, str(tmp_path / "m"))
 
 
@@ -324,8 +324,11 @@ def test_assignment_errors(k: Any) -> None:
             ([0], r"length of the provided `pipeline_stage_assignment` \(1\) does not match"),
             ([0, "1"], "must be instances of `SequentialLayerPipelineStageAssignment`"),
             ([0, None], "must be instances of"),
-            ([1, 0], "must not decrease"),
-            ([0, 2], r"preceding stages \[1\] had no assignments"),
+            (range(2), "needs to be a list, but a range was given"),
+            ([1, 0], "first layer .* needs to be assigned to the 0th pipeline stage, .* assigned to 1"),
+            ([0, 2], "assigned to pipeline stage 2, however the previous layer .* to pipeline stage 0"),
+            ([0, -1], "must be instances of"),
+            ([0, True], "must be instances of"),
         ):
             with pytest.raises(ValueError, match=message):
                 model.set_pipeline_stage_assignment(given)
@@ -333,7 +336,9 @@ def test_assignment_errors(k: Any) -> None:
         assignments[0].pipeline_stage = 0
         with pytest.raises(ValueError, match="has not been assigned a pipeline stage"):
             model.set_pipeline_stage_assignment(assignments)
-        with pytest.raises(ValueError, match="does not match the order in which the layers run"):
+        with pytest.raises(
+            ValueError, match="index 0 .* is for layer .*, but the layer in the Sequential model"
+        ):
             model.set_pipeline_stage_assignment(assignments[::-1])
     outside = k.Sequential([k.layers.Input((4,), batch_size=1), k.layers.Dense(4)])
     for method in (outside.get_pipeline_stage_assignment, outside.set_pipelining_options):
@@ -346,10 +351,34 @@ def test_summary_of_the_assignment(k: Any) -> None:
         model = two_stages(k)
         lines: list[str] = []
         model.print_pipeline_stage_assignment_summary(print_fn=lines.append)
-        assert [line.split()[-2:] for line in lines[1:]] == [["Multiply", "0"], ["Add", "1"]]
+        assert lines[0] == f'Model: "{model.name}"'
+        assert {len(line) for line in lines[1:]} == {89}
+        assert lines[2].split() == "Layer (type) (node index) Input Layers Pipeline Stage".split()
+        product, total = model.layers[-2].name, model.layers[-1].name
+        assert [line.split() for line in lines[4:9] if line.strip("_")] == [
+            [product, "(Multiply)", "(0)", "input_1", "0"],
+            ["input_2"],
+            [total, "(Add)", "(0)", product, "1"],
+            ["input_2"],
+        ]
+        assert lines[3] == lines[-1] == "=" * 89
         lines.clear()
         model.print_pipeline_stage_assignment_summary(line_length=10, print_fn=lines.append)
-        assert max(map(len, lines)) == 10
+        assert max(map(len, lines[1:])) == 10
+
+
+def test_summary_of_a_sequential_model(k: Any) -> None:
+    with IPUStrategy().scope():
+        inner = k.Sequential([k.layers.Dense(2, name="inner")], name="nested")
+        model = k.Sequential([k.layers.Dense(3, name="first"), inner])
+        model.set_pipeline_stage_assignment([0, 1])
+        lines: list[str] = []
+        model.print_pipeline_stage_assignment_summary(print_fn=lines.append)
+    assert [line.split() for line in lines[4:] if line.strip("_=")] == [
+        ["first", "(Dense)", "0"],
+        ["nested", "(Sequential)"],
+        ["inner", "(Dense)", "1"],
+    ]
 
 
 def test_methods_that_change_nothing_are_accepted(k: Any, tmp_path: Path) -> None:

@@ -43,9 +43,6 @@ class IPUStrategyV1(tf.distribute.OneDeviceStrategy):
     @contextlib.contextmanager
     def scope(self) -> Iterator[IPUStrategyV1]:
         """In this scope, models belong to the strategy."""
-        from tensorflow_ipu import keras as ipu_keras
-
-        ipu_keras.attach()
         with super().scope():
             yield self
 

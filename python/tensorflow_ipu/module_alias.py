@@ -12,16 +12,16 @@ from types import ModuleType
 _PACKAGE = "tensorflow_ipu"
 
 
-def register_alias(alias: str) -> None:
-    """From now on `import ALIAS.module` gives `tensorflow_ipu.module`; the package ALIAS itself is not
-    touched."""
+def register_alias(alias: str, package: str = _PACKAGE) -> None:
+    """From now on `import ALIAS.module` gives `PACKAGE.module`; the package ALIAS itself is not touched."""
     if not any(isinstance(finder, _Finder) and finder.prefix == f"{alias}." for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(f"{alias}."))
+        sys.meta_path.insert(0, _Finder(f"{alias}.", package))
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, package: str) -> None:
         self.prefix = prefix
+        self._package = package
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -30,7 +30,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if not fullname.startswith(self.prefix):
             return None
         relative = fullname.removeprefix(self.prefix)
-        own = f"{_PACKAGE}.{relative.removeprefix('ops.')}"
+        own = f"{self._package}.{relative.removeprefix('ops.')}"
         return importlib.machinery.ModuleSpec(fullname, _Loader(own))
 
 

@@ -1,12 +1,13 @@
 """Keras models on the IPU: `keras.ipu`, and the methods that models made in an IPU strategy have.
 
 `attach()` makes this package available as `keras.ipu` (and `tf_keras.ipu`) and gives `keras.Model` its
-methods. It is called when a strategy's scope is entered, and through an import hook as soon as Keras is
-imported: importing `tensorflow_ipu` does not import Keras.
+methods. It is called through an import hook as soon as Keras is imported: importing `tensorflow_ipu` does not
+import Keras.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -14,45 +15,65 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from tensorflow_ipu.keras.pipeline_stage import (
-    FunctionalLayerPipelineStageAssignment,
-    ModelLayerPipelineStageAssignment,
-    PipelineStage,
-    SequentialLayerPipelineStageAssignment,
-)
+from tensorflow_ipu.module_alias import register_alias
+
+# Where they are: they import TensorFlow, so that they are imported when they are first used.
+_MODULES = {
+    "FunctionalLayerPipelineStageAssignment": "stage_assignment",
+    "FunctionalNestedModelPipelineStageAssignment": "stage_assignment",
+    "ModelLayerPipelineStageAssignment": "stage_assignment",
+    "NestedModelPipelineStageAssignment": "stage_assignment",
+    "PipelineStage": "pipeline_stage",
+    "SequentialLayerPipelineStageAssignment": "stage_assignment",
+    "SequentialNestedModelPipelineStageAssignment": "stage_assignment",
+}
 
 __all__ = [
     "FunctionalLayerPipelineStageAssignment",
+    "FunctionalNestedModelPipelineStageAssignment",
     "ModelLayerPipelineStageAssignment",
+    "NestedModelPipelineStageAssignment",
     "PipelineStage",
     "SequentialLayerPipelineStageAssignment",
+    "SequentialNestedModelPipelineStageAssignment",
     "attach",
+    "extensions",
     "install_import_hook",
 ]
 
+__ipu__built__ = "1"
+
+# The Keras packages, and the modules with the same contents that `tf.keras` is.
 _PACKAGES = ("keras", "tf_keras")
+_ALIASES = (
+    "keras._tf_keras.keras",
+    "tf_keras.api._v1.keras",
+    "tf_keras.api._v2.keras",
+    "tensorflow.keras",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "extensions":
+        return importlib.import_module(f"{__name__}.extensions")
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def attach() -> None:
     """Attaches to the Keras packages that are imported by now. Idempotent."""
-    for name in _PACKAGES:
-        module = sys.modules.get(name)
-        if module is not None and hasattr(module, "Model"):
-            _attach_to(module)
+    packages = [sys.modules[name] for name in _PACKAGES if hasattr(sys.modules.get(name), "Model")]
+    if packages:
+        from tensorflow_ipu.keras import layer_calls, model_methods
 
-
-def _attach_to(module: ModuleType) -> None:
-    from tensorflow_ipu.keras import layer_calls, model_methods
-
-    layer_calls.track()
-    this = sys.modules[__name__]
-    sys.modules[f"{module.__name__}.ipu"] = this
-    module.ipu = this  # type: ignore[attr-defined]
-    model_methods.add_to(module.Model)
-    # `tf.keras` is a module of its own with the same contents.
-    alias = sys.modules.get("keras._tf_keras.keras")
-    if module.__name__ == "keras" and alias is not None:
-        alias.ipu = this  # type: ignore[attr-defined]
+        layer_calls.track()
+        for package in packages:
+            model_methods.add_to(package.Model)
+    for module in packages + [sys.modules[name] for name in _ALIASES if name in sys.modules]:
+        module.ipu = sys.modules[__name__]  # type: ignore[attr-defined]
+        sys.modules[f"{module.__name__}.ipu"] = sys.modules[__name__]
+        register_alias(f"{module.__name__}.ipu", __name__)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -61,7 +82,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in (*_PACKAGES, "keras._tf_keras.keras"):
+        if fullname not in (*_PACKAGES, *_ALIASES):
             return None
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, "find_spec"):

@@ -15,7 +15,7 @@ from tensorflow_ipu.export import (
     export_stages,
     program_name,
 )
-from tensorflow_ipu.keras import graph_stages, layer_calls, model_inputs, model_methods
+from tensorflow_ipu.keras import layer_calls, model_inputs, model_methods, model_stages
 from tensorflow_ipu.keras.model_inputs import ModelInputs
 from tensorflow_ipu.pipelining_ops import pipeline_layout
 from tensorflow_ipu.program import DEFAULT_TARGET_CPU, DEFAULT_TIMEOUT_US
@@ -121,36 +121,13 @@ def _stages(model: Any, inputs: ModelInputs) -> list[Callable]:
 
     @tf.autograph.experimental.do_not_convert
     def whole(*tensors: tf.Tensor) -> Any:
-        return model(inputs.pack(tensors), training=False)
+        args, kwargs = inputs.arguments(tensors)
+        return model(*args, **kwargs, training=False)
 
     stages: list[Callable] = [whole]
-    if model_methods.may_be_pipelined(model):
-        stages = _pipeline_stages(model, inputs) or stages
+    if model_stages.may_be_pipelined(model):
+        stages = model_stages.stage_functions(model, inputs) or stages
     _name_parameters(stages[0], inputs.signature)
-    return stages
-
-
-def _pipeline_stages(model: Any, inputs: ModelInputs) -> list[Callable]:
-    """A function for each stage of the pipeline, or none when the trace meets no stage."""
-
-    def trace(all_assigned: bool) -> Any:
-        @tf.autograph.experimental.do_not_convert
-        def traced(*tensors: tf.Tensor) -> Any:
-            return layer_calls.trace_to_graph(model, inputs.pack(tensors), all_assigned)[0]
-
-        specs = [tf.TensorSpec(spec.shape, spec.dtype) for spec in inputs.signature]
-        return tf.function(traced).get_concrete_function(*specs)
-
-    if not model_methods.is_pipelined(model):
-        if not graph_stages.has_stages(trace(all_assigned=False).graph):
-            return []
-    concrete = trace(all_assigned=True)
-    stages = graph_stages.split(concrete.graph, concrete.inputs[: len(inputs.signature)], concrete.outputs)
-    if len(stages) < 2:
-        raise ValueError(
-            f"All layers of the model '{model.name}' are assigned to pipeline stage 0. A pipeline has at"
-            " least two stages; without assignments the model is exported as a single step."
-        )
     return stages
 
 

@@ -7,25 +7,28 @@ that needs it, unless repeating it could give something else; then it belongs to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from tensorflow_ipu.graph_copy import copy_tensors
-from tensorflow_ipu.keras.layer_calls import STAGE_ATTRIBUTE
+from tensorflow_ipu.keras.model_trace import LAYER_ATTRIBUTE, STAGE_ATTRIBUTE
 
 _READS = frozenset(["ReadVariableOp", "VarHandleOp", "ResourceGather", "ResourceGatherNd", "Placeholder"])
 
 
-def split(graph: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Callable[..., Any]]:
+def split(
+    graph: Any, inputs: Sequence[Any], outputs: Sequence[Any], stages: Iterable[int] = ()
+) -> list[Callable[..., Any]]:
     """Splits a FuncGraph into functions that are called one after the other.
 
     Args:
       graph: the graph. Its captures (variables, constants) may be used by any stage.
       inputs: the placeholders that are fed.
       outputs: the tensors that are wanted.
+      stages: those that there are besides the stages that operations carry: layers may make no operations.
 
     Returns:
       A function for each stage, traceable again. The first takes `inputs`, each other one what the one before
@@ -34,13 +37,14 @@ def split(graph: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Cal
     Raises:
       ValueError: stages are missing in between, or an operation takes something from a later stage.
     """
-    stage_of = _assign(graph, inputs)
-    count = 1 + max((stage for stage in stage_of.values() if stage is not None), default=0)
-    missing = sorted(set(range(count)) - set(stage_of.values()))
+    stage_of = assign(graph, inputs)
+    given = {*stages, *(stage for stage in stage_of.values() if stage is not None)}
+    count = 1 + max(given, default=0)
+    missing = sorted(set(range(count)) - given)
     if missing:
         raise ValueError(
-            "Pipeline stage assignments must start at 0 and be strictly increasing. The highest assignment is"
-            f" stage {count - 1}, however the preceding stages {missing} had no assignments."
+            "Pipeline stage assignments must start at 0 and be strictly increasing. The highest assignment "
+            f"is stage {count - 1}, however the preceding stages {missing} had no assignments."
         )
 
     # From the last stage back: what a stage must return is what those behind it take.
@@ -55,13 +59,12 @@ def split(graph: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Cal
     return functions[::-1]
 
 
-def has_stages(graph: Any) -> bool:
-    """Whether any operation of the graph carries a stage."""
-    return any(_marked(operation) is not None for operation in graph.get_operations())
+def assign(graph: Any, inputs: Sequence[Any]) -> dict[str, int | None]:
+    """The stage of each operation; None for those that become part of each stage that needs them.
 
-
-def _assign(graph: Any, inputs: Sequence[Any]) -> dict[str, int | None]:
-    """The stage of each operation; None for those that become part of each stage that needs them."""
+    Raises:
+      ValueError: an operation takes something from a later stage.
+    """
     fed = {tensor.op.name for tensor in inputs}
     stage_of: dict[str, int | None] = {}
     for operation in graph.get_operations():
@@ -74,9 +77,10 @@ def _assign(graph: Any, inputs: Sequence[Any]) -> dict[str, int | None]:
             if latest is not None and latest > own:
                 source = next(source for stage, source in earlier if stage == latest)
                 raise ValueError(
-                    f"Operation '{operation.name}' in pipeline stage {own} takes the result of"
-                    f" '{source.name}', which"
-                    f" is in pipeline stage {latest}: a stage can only use results of earlier ones."
+                    f"{_described(operation)} in pipeline stage {own} has a dependency from a pipeline stage "
+                    f"which has not yet been executed: it takes the result of {_described(source)}, which is "
+                    f"in pipeline stage {latest}. Layers can only use outputs from current or previous "
+                    "pipeline stages."
                 )
             stage_of[operation.name] = own
         elif latest is not None:
@@ -91,6 +95,13 @@ def _marked(operation: Any) -> int | None:
         return int(operation.get_attr(STAGE_ATTRIBUTE))
     except ValueError:
         return None
+
+
+def _described(operation: Any) -> str:
+    try:
+        return f"Layer {operation.get_attr(LAYER_ATTRIBUTE).decode()}"
+    except ValueError:
+        return f"Operation '{operation.name}'"
 
 
 def _needs(stage: int, wanted: Sequence[Any], stage_of: dict[str, int | None], fed: set[int]) -> list[Any]:

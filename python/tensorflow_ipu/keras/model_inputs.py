@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,52 +22,62 @@ class ModelInputs:
     """The inputs of a model, flat.
 
     signature: a TensorSpec for each, static and named.
-    structure: the TensorSpecs in the structure the model is called with.
+    structure: what the model is called with, a list and a dictionary, with TensorSpecs for the inputs.
     """
 
     signature: Sequence[tf.TensorSpec]
     structure: Any
 
-    def pack(self, tensors: Sequence[Any]) -> Any:
-        """Flat tensors in the structure the model is called with."""
-        return tf.nest.pack_sequence_as(self.structure, list(tensors))
+    def arguments(self, tensors: Sequence[Any]) -> Any:
+        """`structure` with tensors in the places of the inputs."""
+        following = iter(tensors)
+        return tf.nest.map_structure(
+            lambda item: next(following) if isinstance(item, tf.TensorSpec) else item, self.structure
+        )
 
 
 def describe(model: Any, batch_size: Any = None, any_batch: bool = False) -> ModelInputs:
     """The inputs of a model.
 
-    Functional and Sequential models know theirs. Those of a subclassed model are what it was last called
-    with or built for; they are named input_1, input_2, ..., as are inputs that have no name.
+    Functional and Sequential models know theirs. Those of a subclassed model are what it was last called with
+    or built for. Keys of a dictionary and, where `call` takes several inputs, its parameters are the names of
+    inputs; else those of Input layers, and input_1, input_2, ... where there are none.
 
     Args:
       batch_size: int or scalar tensor; replaces the leading dimension of each input.
       any_batch: a batch size that is not known may be any.
 
     Raises:
-      TypeError: batch_size is no integer.
+      TypeError: batch_size is not an integer.
       ValueError: a subclassed model was not built; the batch size is not known; another dimension is not
         known.
     """
-    structure = _declared(model)
     size = _as_int(batch_size)
-    flat = [_with_batch(model, spec, size, 1 if any_batch else None) for spec in tf.nest.flatten(structure)]
-    names = _unique([_name(spec, position) for position, spec in enumerate(tf.nest.flatten(structure))])
-    named = [tf.TensorSpec(spec.shape, spec.dtype, name) for spec, name in zip(flat, names, strict=True)]
-    return ModelInputs(named, tf.nest.pack_sequence_as(structure, flat))
+    structure = tf.nest.map_structure(
+        lambda item: _with_batch(model, item, size, 1 if any_batch else None), _declared(model)
+    )
+    flat = [item for item in tf.nest.flatten(structure) if isinstance(item, tf.TensorSpec)]
+    signature = [
+        tf.TensorSpec(spec.shape, spec.dtype, name)
+        for spec, name in zip(flat, _unique(_names(model, structure)), strict=True)
+    ]
+    return ModelInputs(signature, structure)
 
 
 def _declared(model: Any) -> Any:
     """The inputs as the model declares them, dimensions possibly unknown."""
     if getattr(model, "_is_graph_network", False):  # tf_keras
         names = iter(model.input_names)
-        return tf.nest.map_structure(
+        specs = tf.nest.map_structure(
             lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype, next(names)), model._nested_inputs
         )
+        return [specs], {}
     graph = getattr(model, "_functional", None) or model
     if hasattr(graph, "_inputs_struct"):  # Keras 3
-        return tf.nest.map_structure(
+        specs = tf.nest.map_structure(
             lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name), graph._inputs_struct
         )
+        return [specs], {}
     called = layer_calls.called_with(model)
     if called is None:
         called = _called_in_tf_keras(model)
@@ -74,15 +85,26 @@ def _declared(model: Any) -> Any:
         called = _built_for(model)
     if called is None:
         raise ValueError(
-            f"The inputs of the model '{model.name}' are not known, because it has not been built. Call"
-            " `model.build()` with the shapes of its inputs, or call the model once."
+            f"The inputs of the model '{model.name}' are not known, because it has not been built. Call "
+            "`model.build()` with the shapes of its inputs, or call the model once."
         )
-    return tf.nest.map_structure(lambda spec: tf.TensorSpec(spec.shape, spec.dtype), called)
+    return tf.nest.map_structure(lambda item: _as_computed(model, item), called)
+
+
+def _as_computed(model: Any, item: Any) -> Any:
+    """The spec of what `call` gets: Keras turns float64, NumPy's default, into the model's dtype."""
+    if not isinstance(item, tf.TensorSpec):
+        return item
+    converted = getattr(model, "autocast", getattr(model, "_autocast", False))
+    dtype = tf.as_dtype(item.dtype)
+    if converted and dtype == tf.float64 and model.compute_dtype != "float64":
+        dtype = tf.float32
+    return tf.TensorSpec(item.shape, dtype)
 
 
 def _called_in_tf_keras(model: Any) -> Any:
-    args = getattr(model, "_saved_model_arg_spec", None)
-    return args[0][0] if args and args[0] else None
+    args, kwargs = getattr(model, "_saved_model_arg_spec", None) or ((), {})
+    return (list(args), dict(kwargs)) if args else None
 
 
 def _built_for(model: Any) -> Any:
@@ -90,23 +112,51 @@ def _built_for(model: Any) -> Any:
     shape = next(iter(shapes.values())) if shapes else getattr(model, "_build_input_shape", None)
     if shape is None:
         return None
-    dtype = getattr(model, "input_dtype", None) or getattr(model, "compute_dtype", None) or "float32"
-
-    def specs(shape: Any) -> Any:
-        if isinstance(shape, dict):
-            return {key: specs(value) for key, value in shape.items()}
-        if isinstance(shape, tf.TensorShape):
-            return tf.TensorSpec(shape, dtype)
-        if all(dim is None or isinstance(dim, int) for dim in shape):
-            return tf.TensorSpec(shape, dtype)
-        return [specs(item) for item in shape]
-
-    return specs(shape)
+    return [layer_calls.specs_of_shapes(shape, layer_calls.input_dtype(model))], {}
 
 
-def _with_batch(
-    model: Any, spec: tf.TensorSpec, batch_size: int | None, default: int | None
-) -> tf.TensorSpec:
+def _names(model: Any, structure: Any) -> list[str]:
+    """A name for each input."""
+    args, kwargs = structure
+    parameters = list(inspect.signature(model.call).parameters)
+    given = [*zip([*parameters, *[""] * len(args)], args, strict=False), *sorted(kwargs.items())]
+    fed = [(name, paths) for name, value in given if (paths := list(_paths(value, ())))]
+    names = []
+    for parameter, paths in fed:
+        for path, spec in paths:
+            by_key = any(isinstance(step, str) for step in path)
+            parts = [str(step) for step in path]
+            if len(fed) > 1:
+                parts = parts if by_key and len(path) == 1 else [parameter, *parts]
+            elif not by_key and spec.name and not _MADE_UP.fullmatch(spec.name):
+                parts = [spec.name]
+            elif not by_key:
+                parts = ["input", *(parts or ["1"])]
+            names.append(_identifier("_".join(parts)))
+    return names
+
+
+def _paths(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], tf.TensorSpec]]:
+    """The TensorSpecs in a value and where they are in it, in the order of tf.nest; lists are counted from
+    1."""
+    if isinstance(value, tf.TensorSpec):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _paths(value[key], (*path, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for position, item in enumerate(value):
+            yield from _paths(item, (*path, position + 1))
+
+
+def _identifier(name: str) -> str:
+    name = re.sub(r"\W", "_", name)
+    return name if name.isidentifier() else f"input_{name}"
+
+
+def _with_batch(model: Any, spec: Any, batch_size: int | None, default: int | None) -> Any:
+    if not isinstance(spec, tf.TensorSpec):
+        return spec
     if spec.shape.rank is None:
         raise ValueError(f"The rank of an input of the model '{model.name}' is not known: {spec}.")
     dims = spec.shape.as_list()
@@ -116,9 +166,8 @@ def _with_batch(
         dims[0] = default
     if dims and dims[0] is None:
         raise ValueError(
-            f"The batch size of the model '{model.name}' is not known: an input has the shape"
-            f" {spec.shape}. Pass"
-            " `batch_size`, or give the model's Input layers one."
+            f"The batch size of the model '{model.name}' is not known: an input has the shape {spec.shape}. "
+            "Pass `batch_size`, or give the model's Input layers one."
         )
     if None in dims:
         raise ValueError(
@@ -138,12 +187,6 @@ def _as_int(batch_size: Any) -> int | None:
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, but {size} was given.")
     return size
-
-
-def _name(spec: tf.TensorSpec, position: int) -> str:
-    if spec.name and not _MADE_UP.fullmatch(spec.name):
-        return re.sub(r"\W", "_", spec.name)
-    return f"input_{position + 1}"
 
 
 def _unique(names: Sequence[str]) -> list[str]:

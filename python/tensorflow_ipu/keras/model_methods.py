@@ -6,14 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import tensorflow as tf
-
-from tensorflow_ipu.keras import layer_calls
-from tensorflow_ipu.keras.pipeline_stage import (
-    FunctionalLayerPipelineStageAssignment,
-    ModelLayerPipelineStageAssignment,
-    SequentialLayerPipelineStageAssignment,
-)
+from tensorflow_ipu.keras import model_stages, model_structure, stage_summary
 from tensorflow_ipu.pipelining_ops import PipelineSchedule, PipelineStageOptions
 
 # What `set_pipelining_options()` passes on to a pipeline; everything else it takes is for training.
@@ -58,46 +51,16 @@ def require_ipu_strategy(model: Any) -> None:
     Raises:
       ValueError: the model was made outside of an IPU strategy.
     """
-    if not layer_calls.made_in_ipu_strategy(model):
+    if not model_structure.made_in_ipu_strategy(model):
         raise ValueError(
-            f"The model '{getattr(model, 'name', model)}' was not created inside an IPU strategy. Create"
-            f" it inside"
-            " `with ipu.ipu_strategy.IPUStrategy().scope():`."
+            f"The model '{getattr(model, 'name', model)}' was not created inside an IPU strategy. Create it "
+            "inside `with ipu.ipu_strategy.IPUStrategy().scope():`."
         )
 
 
 def pipelining_options(model: Any) -> PipeliningOptions:
     """The model's pipelining options, or the default ones."""
     return getattr(model, "_ipu_pipelining_options", None) or PipeliningOptions()
-
-
-def model_kind(model: Any) -> str:
-    """ "sequential", "functional" or "subclassed"."""
-    names = {base.__name__ for base in type(model).__mro__}
-    if "Sequential" in names:
-        return "sequential"
-    return "subclassed" if layer_calls.functional_nodes(model) is None else "functional"
-
-
-def is_pipelined(model: Any) -> bool:
-    """Whether a layer of the model was assigned to a stage: outside of `call`, in which the trace finds
-    out."""
-    if layer_calls.assigned_stages(model):
-        return True
-    nodes = layer_calls.functional_nodes(model) or []
-    if any(hasattr(node, layer_calls.STAGE_ATTRIBUTE) for node in nodes):
-        return True
-    children = [*getattr(model, "layers", [])]
-    if any(hasattr(child, layer_calls.STAGE_ATTRIBUTE) for child in children):
-        return True
-    return any(is_pipelined(child) for child in children if hasattr(child, "layers"))
-
-
-def may_be_pipelined(model: Any) -> bool:
-    """False when the model is no pipeline for sure: nothing is assigned, and no model is subclassed."""
-    return is_pipelined(model) or any(
-        hasattr(layer, "fit") and model_kind(layer) == "subclassed" for layer in layer_calls.all_layers(model)
-    )
 
 
 def export_for_ipu_serving(
@@ -154,9 +117,8 @@ def set_pipelining_options(
     unknown = set(pipelining_kwargs) - set(_PIPELINE_ARGUMENTS) - _TRAINING_ARGUMENTS
     if unknown:
         raise TypeError(
-            f"set_pipelining_options() got unexpected arguments {sorted(unknown)}; it takes"
-            f" device_mapping and"
-            f" {', '.join(_PIPELINE_ARGUMENTS)}."
+            f"set_pipelining_options() got unexpected arguments {sorted(unknown)}; it takes device_mapping "
+            f"and {', '.join(_PIPELINE_ARGUMENTS)}."
         )
     if device_mapping is not None and not isinstance(device_mapping, (list, tuple)):
         raise TypeError(f"device_mapping must be a list or tuple, but {device_mapping!r} was given.")
@@ -185,44 +147,19 @@ def get_pipeline_stage_assignment(self: Any) -> list[Any]:
     """The stage of each layer call, None where there is none.
 
     Returns:
-      For a Sequential model a SequentialLayerPipelineStageAssignment for each layer, in order; for others
-      one for each call of a layer (FunctionalLayerPipelineStageAssignment,
-      ModelLayerPipelineStageAssignment), in the order in which they run. To change them, set their
-      `pipeline_stage` and pass the list to `set_pipeline_stage_assignment()`.
+      For a Sequential model a SequentialLayerPipelineStageAssignment for each layer, in order; for others one
+      for each call of a layer (FunctionalLayerPipelineStageAssignment, ModelLayerPipelineStageAssignment), in
+      the order in which they run. For a layer that is a model, one that holds the assignments of its layers
+      (SequentialNestedModelPipelineStageAssignment, FunctionalNestedModelPipelineStageAssignment,
+      NestedModelPipelineStageAssignment). To change them, set their `pipeline_stage` and pass the list to
+      `set_pipeline_stage_assignment()`.
 
     Raises:
       RuntimeError: a subclassed model that has not been built.
       ValueError: the model was made outside of an IPU strategy.
     """
     require_ipu_strategy(self)
-    kind = model_kind(self)
-    assigned = layer_calls.assigned_stages(self)
-    if kind == "sequential":
-        return [
-            SequentialLayerPipelineStageAssignment(
-                layer, assigned.get((id(layer), 0), getattr(layer, layer_calls.STAGE_ATTRIBUTE, None))
-            )
-            for layer in self.layers
-        ]
-    if kind == "functional":
-        return [
-            FunctionalLayerPipelineStageAssignment(
-                layer, index, assigned.get((id(layer), index), _stage_of_node(layer, node))
-            )
-            for layer, index, node in _functional_calls(self)
-        ]
-    if not self.built:
-        raise RuntimeError(
-            f"Cannot get pipeline stage assignments for model `{self.name}` which has not been built yet."
-            f" Call"
-            " `build()` with the shapes of its inputs first."
-        )
-    return [
-        ModelLayerPipelineStageAssignment(
-            call.layer, call.node_index, assigned.get((id(call.layer), call.node_index), call.stage)
-        )
-        for call in _subclassed_calls(self)
-    ]
+    return model_stages.get_assignment(self)
 
 
 def set_pipeline_stage_assignment(self: Any, pipeline_stage_assignment: Sequence[Any]) -> None:
@@ -230,130 +167,37 @@ def set_pipeline_stage_assignment(self: Any, pipeline_stage_assignment: Sequence
 
     Args:
       pipeline_stage_assignment: for a Sequential model a list of stage numbers, one for each layer; for
-        every model what `get_pipeline_stage_assignment()` returned, with all stages set.
+        every model what `get_pipeline_stage_assignment()` returned, with all stages set. Stages of the layers
+        of a nested model are this model's: the nested model's own assignment stays as it is.
 
     Raises:
-      ValueError: the list does not fit the model, a layer has no stage, stages decrease along a Sequential
-        model, or a stage is left out; or the model was made outside of an IPU strategy.
+      ValueError: the list does not fit the model, a layer has no stage, a layer takes a result of a later
+      stage,
+        stages decrease along a Sequential model, or a stage is left out; or the model was made outside of an
+        IPU strategy.
     """
     require_ipu_strategy(self)
-    current = get_pipeline_stage_assignment(self)
-    given = list(pipeline_stage_assignment)
-    kind = model_kind(self)
-    what = "layers in the model" if kind == "sequential" else "layers in the graph"
-    if len(given) != len(current):
-        raise ValueError(
-            f"The length of the provided `pipeline_stage_assignment` ({len(given)}) does not match the"
-            f" number of"
-            f" {what} ({len(current)})."
-        )
-    expected = type(current[0]) if current else SequentialLayerPipelineStageAssignment
-    if kind == "sequential":
-        given = [
-            expected(present.layer, item) if isinstance(item, int) and not isinstance(item, bool) else item
-            for item, present in zip(given, current, strict=True)
-        ]
-    if not all(isinstance(item, expected) for item in given):
-        raise ValueError(
-            f"All elements of `pipeline_stage_assignment` must be instances of `{expected.__name__}`"
-            + (" or stage numbers." if kind == "sequential" else ".")
-        )
-    for item, present in zip(given, current, strict=True):
-        index = getattr(item, "node_index", 0)
-        if item.layer is not present.layer or index != getattr(present, "node_index", 0):
-            raise ValueError(
-                "The order of `pipeline_stage_assignment` does not match the order in which the layers"
-                " run: layer"
-                f" {item.layer.name} was found where {present.layer.name} was expected."
-            )
-        if item.pipeline_stage is None:
-            raise ValueError(
-                f"Layer {item.layer.name} with node_index {index} has not been assigned a pipeline stage in"
-                " `pipeline_stage_assignment`."
-            )
-    _check_stages([item.pipeline_stage for item in given], kind)
-    object.__setattr__(
-        self,
-        "_ipu_stage_assignment",
-        {(id(item.layer), getattr(item, "node_index", 0)): item.pipeline_stage for item in given},
-    )
+    model_stages.set_assignment(self, pipeline_stage_assignment)
 
 
 def reset_pipeline_stage_assignment(self: Any) -> None:
     """Takes all stages away: the model is exported as a single step."""
     require_ipu_strategy(self)
-    object.__setattr__(self, "_ipu_stage_assignment", None)
-    for node in layer_calls.functional_nodes(self) or []:
-        node.__dict__.pop(layer_calls.STAGE_ATTRIBUTE, None)
-    for layer in self.layers:
-        layer.__dict__.pop(layer_calls.STAGE_ATTRIBUTE, None)
-
-
-def _check_stages(stages: Sequence[int], kind: str) -> None:
-    if kind == "sequential" and any(
-        later < earlier for earlier, later in zip(stages, stages[1:], strict=False)
-    ):
-        raise ValueError(f"Pipeline stages must not decrease from layer to layer: {list(stages)}.")
-    missing = sorted(set(range(max(stages, default=0) + 1)) - set(stages))
-    if missing or min(stages, default=0) < 0:
-        raise ValueError(
-            "Pipeline stage assignments must start at 0 and be strictly increasing. The highest"
-            " assignment found in"
-            f" `pipeline_stage_assignment` was stage {max(stages)}, however the preceding stages"
-            f" {missing} had no"
-            " assignments."
-        )
-
-
-def _functional_calls(model: Any) -> list[tuple[Any, int, Any]]:
-    """Layer, node index and node of each layer call, in the order in which they run."""
-    calls = []
-    for node in layer_calls.functional_nodes(model) or []:
-        layer = getattr(node, "operation", None) or node.layer
-        if layer_calls.is_layer(layer):
-            calls.append((layer, layer._inbound_nodes.index(node), node))
-    return calls
-
-
-def _stage_of_node(layer: Any, node: Any) -> int | None:
-    return getattr(node, layer_calls.STAGE_ATTRIBUTE, getattr(layer, layer_calls.STAGE_ATTRIBUTE, None))
-
-
-def _subclassed_calls(model: Any) -> list[layer_calls.LayerCall]:
-    """The layer calls of a subclassed model, found by tracing it."""
-    from tensorflow_ipu.keras import model_inputs
-
-    inputs = model_inputs.describe(model, any_batch=True)
-    layer_calls.build(model, inputs.structure)
-    found: list[layer_calls.LayerCall] = []
-
-    def trace(*tensors: Any) -> None:
-        _, calls = layer_calls.trace_to_graph(model, inputs.pack(tensors), all_assigned=False)
-        found.extend(calls)
-
-    tf.function(trace).get_concrete_function(*inputs.signature)
-    return found
+    model_stages.reset_assignment(self)
 
 
 def print_pipeline_stage_assignment_summary(
     self: Any, line_length: int | None = None, print_fn: Callable[[str], Any] | None = None
 ) -> None:
-    """Prints a line for each layer call: its layer, class and stage.
+    """Prints each layer call: its layer, class, the layers whose results it takes, and its stage.
 
     Args:
-      line_length: longer lines are cut.
+      line_length: of all lines. None: 60 for Sequential models and 89 for others.
       print_fn: takes each line; `print` by default.
     """
-    rows = [("Layer (node index)", "Class", "Pipeline stage")]
-    for item in get_pipeline_stage_assignment(self):
-        index = getattr(item, "node_index", None)
-        name = item.layer.name if index is None else f"{item.layer.name} ({index})"
-        stage = "-" if item.pipeline_stage is None else str(item.pipeline_stage)
-        rows.append((name, type(item.layer).__name__, stage))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        (print_fn or print)(line[:line_length])
+    assignments = get_pipeline_stage_assignment(self)
+    sequential = model_structure.model_kind(self) == "sequential"
+    stage_summary.print_summary(self, assignments, sequential, line_length, print_fn or print)
 
 
 def _accepted(name: str, what: str) -> Callable[..., None]:
