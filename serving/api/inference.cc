@@ -32,6 +32,11 @@ absl::Status CheckMethodName(const Signature& signature, const char* expected,
 }
 
 absl::Status CheckExamplesInput(const Signature& signature) {
+  if (signature.inputs.size() != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("Expected one input Tensor of signature ", signature.name,
+                                                   ", a string Tensor of examples, found ",
+                                                   signature.inputs.size(), "."));
+  }
   const SignatureTensor& input = signature.inputs[0];
   if (input.alias != "inputs") {
     return absl::InvalidArgumentError(absl::StrCat("Expected the input of signature ", signature.name,
@@ -47,12 +52,12 @@ absl::Status CheckExamplesInput(const Signature& signature) {
 
 // The outputs that Classify reads: "classes" and "scores", in this order, or the one of them that there is.
 absl::StatusOr<std::vector<int>> ClassifyOutputs(const Signature& signature) {
-  if (signature.inputs.size() != 1) return absl::InvalidArgumentError("Expected one input Tensor.");
+  TFIPU_RETURN_IF_ERROR(CheckExamplesInput(signature));
   if (signature.outputs.size() != 1 && signature.outputs.size() != 2) {
     return absl::InvalidArgumentError(
-        absl::StrCat("Expected one or two output Tensors, found ", signature.outputs.size(), "."));
+        absl::StrCat("Expected one or two output Tensors of classification signature ", signature.name,
+                     ", found ", signature.outputs.size(), "."));
   }
-  TFIPU_RETURN_IF_ERROR(CheckExamplesInput(signature));
   std::vector<int> wanted;
   for (const char* alias : {kClasses, kScores}) {
     for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
@@ -69,9 +74,12 @@ absl::StatusOr<std::vector<int>> ClassifyOutputs(const Signature& signature) {
 
 // The output that Regress reads: "outputs".
 absl::StatusOr<std::vector<int>> RegressOutputs(const Signature& signature) {
-  if (signature.inputs.size() != 1) return absl::InvalidArgumentError("Expected one input Tensor.");
-  if (signature.outputs.size() != 1) return absl::InvalidArgumentError("Expected one output Tensor.");
   TFIPU_RETURN_IF_ERROR(CheckExamplesInput(signature));
+  if (signature.outputs.size() != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("Expected one output Tensor of regression signature ",
+                                                   signature.name, ", found ", signature.outputs.size(),
+                                                   "."));
+  }
   if (signature.outputs[0].alias != "outputs") {
     return absl::InvalidArgumentError(absl::StrCat("Expected the output of regression signature ",
                                                    signature.name, " to be \"outputs\", it is \"",
@@ -182,7 +190,8 @@ absl::Status Classify(const Servable& servable, const tensorflow::serving::Class
                          FindSignature(servable, request.model_spec().signature_name()));
   TFIPU_RETURN_IF_ERROR(CheckMethodName(*signature, kClassifyMethod, options));
   TFIPU_ASSIGN_OR_RETURN(const std::vector<int> wanted, ClassifyOutputs(*signature));
-  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input()));
+  RepeatedBytes repeated;
+  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input(), &repeated));
   TFIPU_RETURN_IF_ERROR(
       RunClassify(servable, *signature, wanted, examples, context, response->mutable_result()));
   FillModelSpec(servable.id(), signature->name, response->mutable_model_spec());
@@ -196,7 +205,8 @@ absl::Status Regress(const Servable& servable, const tensorflow::serving::Regres
                          FindSignature(servable, request.model_spec().signature_name()));
   TFIPU_RETURN_IF_ERROR(CheckMethodName(*signature, kRegressMethod, options));
   TFIPU_ASSIGN_OR_RETURN(const std::vector<int> wanted, RegressOutputs(*signature));
-  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input()));
+  RepeatedBytes repeated;
+  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input(), &repeated));
   TFIPU_RETURN_IF_ERROR(
       RunRegress(servable, *signature, wanted, examples, context, response->mutable_result()));
   FillModelSpec(servable.id(), signature->name, response->mutable_model_spec());
@@ -241,7 +251,8 @@ absl::Status MultiInference(const Servable& servable,
                            classify ? ClassifyOutputs(*signature) : RegressOutputs(*signature));
     tasks.push_back({signature, classify, std::move(wanted)});
   }
-  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input()));
+  RepeatedBytes repeated;
+  TFIPU_ASSIGN_OR_RETURN(const Tensor examples, ExamplesTensor(request.input(), &repeated));
   for (const Task& task : tasks) {
     auto* result = response->add_results();
     TFIPU_RETURN_IF_ERROR(task.classify ? RunClassify(servable, *task.signature, task.wanted, examples,

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cc/base/status_macros.h"
@@ -153,9 +154,10 @@ class InputsReader {
 
   absl::Status Read(CodedInputStream* message, PredictInputs* inputs) {
     TFIPU_RETURN_IF_ERROR(FindEntries(message));
-    std::vector<WireTensor> tensors(entries_.size());
-    TFIPU_RETURN_IF_ERROR(Check(&tensors));
+    std::size_t repeated = 0;
+    TFIPU_RETURN_IF_ERROR(Check(&repeated));
     if (!problem_.ok()) return problem_;
+    TFIPU_RETURN_IF_ERROR(inputs->repeated.Take(repeated));
     inputs->inputs.reserve(entries_.size());
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       if (!entries_[i].given) {
@@ -163,8 +165,8 @@ class InputsReader {
         continue;
       }
       inputs->inputs.emplace_back();
-      absl::Status status = ReadRange(bytes_, entries_[i].tensor, [&](CodedInputStream* input) {
-        return tensors[i].Read(input, &inputs->inputs.back());
+      absl::Status status = ReadRange(bytes_, entries_[i].range, [&](CodedInputStream* input) {
+        return entries_[i].tensor.Read(input, &inputs->inputs.back());
       });
       if (!status.ok()) return InputError(signature_.inputs[i].alias, status);
     }
@@ -179,7 +181,8 @@ class InputsReader {
   struct Found {
     bool given = false;
     bool has_tensor = false;
-    Range tensor;
+    Range range;
+    WireTensor tensor;
   };
 
   // Finds out what is there, keeps the first problem for later, and nothing that is not the signature's.
@@ -214,7 +217,9 @@ class InputsReader {
       return;
     }
     // As in any map field, the last of two entries counts.
-    entries_[i] = {true, entry.has_tensor, entry.tensor};
+    entries_[i].given = true;
+    entries_[i].has_tensor = entry.has_tensor;
+    entries_[i].range = entry.tensor;
   }
 
   void AddFilter(const std::string& alias) {
@@ -230,8 +235,7 @@ class InputsReader {
     }
   }
 
-  absl::Status Check(std::vector<WireTensor>* tensors) const {
-    std::size_t repeatable = kMaxRepeatedBytes;
+  absl::Status Check(std::size_t* repeated) {
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       const SignatureTensor& wanted = signature_.inputs[i];
       if (!entries_[i].given) {
@@ -244,22 +248,22 @@ class InputsReader {
       if (!entries_[i].has_tensor) {
         return InputError(wanted.alias, absl::InvalidArgumentError("it has no tensor"));
       }
-      WireTensor& tensor = (*tensors)[i];
-      if (!ReadRange(bytes_, entries_[i].tensor,
+      WireTensor& tensor = entries_[i].tensor;
+      if (!ReadRange(bytes_, entries_[i].range,
                      [&](CodedInputStream* input) { return tensor.Scan(input, wanted.dtype); })) {
         return Malformed("a tensor");
       }
-      if (absl::Status status = tensor.Check(repeatable); !status.ok())
+      if (absl::Status status = tensor.Check(kMaxRepeatedBytes - *repeated); !status.ok())
         return InputError(wanted.alias, status);
-      repeatable -= tensor.repeated_bytes();
+      *repeated += tensor.repeated_bytes();
     }
     return absl::OkStatus();
   }
 
   const std::vector<Slice>& bytes_;
   const Signature& signature_;
-  std::vector<Found> entries_;  // of the signature's inputs
-  std::vector<bool> wanted_;    // of the signature's outputs
+  absl::InlinedVector<Found, 2> entries_;  // of the signature's inputs
+  absl::InlinedVector<bool, 8> wanted_;    // of the signature's outputs
   bool any_filter_ = false;
   std::string sent_;
   absl::Status problem_;

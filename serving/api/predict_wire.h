@@ -8,20 +8,17 @@
 #ifndef SERVING_API_PREDICT_WIRE_H_
 #define SERVING_API_PREDICT_WIRE_H_
 
-#include <cstddef>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "serving/api/repeated_bytes.h"
 #include "serving/api/rpc.h"
 #include "serving/core/servable_directory.h"
 #include "serving/servables/servable.h"
 #include "tensorflow/core/framework/tensor.h"
 
 namespace tfipu::serving {
-
-// Bytes of one request's tensors that may come from repeating the last of too few values, as TensorFlow does.
-constexpr std::size_t kMaxRepeatedBytes = std::size_t{1} << 28;
 
 // What a tensorflow.serving.PredictRequest is for.
 struct PredictTarget {
@@ -37,10 +34,12 @@ absl::Status ParsePredictTarget(const std::vector<Slice>& bytes, PredictTarget* 
 struct PredictInputs {
   std::vector<tensorflow::Tensor> inputs;  // one for each of the signature's; each owns its memory
   std::vector<int> outputs;                // positions of the wanted outputs in the signature, ascending
+  RepeatedBytes repeated;                  // that `inputs` hold
 };
 
 // InvalidArgument when an input or an output is not the signature's, is missing without a default, or named
-// twice, or when a tensor is of another type or impossible; ResourceExhausted when there is no memory for it.
+// twice, or when a tensor is of another type or impossible; ResourceExhausted when there is no memory for it,
+// or requests that repeat values have all that they may have.
 absl::Status ReadPredictInputs(const std::vector<Slice>& bytes, const Signature& signature,
                                PredictInputs* inputs);
 

@@ -256,6 +256,25 @@ TEST(ReadPredictInputs, CountsRepeatedValuesOfAllInputs) {
   EXPECT_TRUE(inputs.inputs.empty()) << "tensors were made before all of them were checked";
 }
 
+// Each request may be below its bound, and all of them together take everything.
+TEST(ReadPredictInputs, CountsRepeatedValuesOfAllRequestsThatAreBeingAnswered) {
+  TensorProto proto;
+  proto.set_dtype(tensorflow::DT_STRING);
+  proto.add_string_val(std::string(1 << 20, 'x'));
+  proto.mutable_tensor_shape()->add_dim()->set_size(3);
+  RepeatedBytes others;
+  ASSERT_TRUE(others.Take(kMaxRepeatedBytesInAll - (1 << 20)).ok());
+  const absl::Status full = Read(proto, tensorflow::DT_STRING).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+  // A request that brings what it holds is not concerned.
+  TensorProto whole;
+  Sample(tensorflow::DT_FLOAT, {1000}).AsProtoField(&whole);
+  EXPECT_TRUE(Read(whole, tensorflow::DT_FLOAT).ok());
+  { RepeatedBytes gone = std::move(others); }
+  for (int i = 0; i < 600; ++i)
+    ASSERT_TRUE(Read(proto, tensorflow::DT_STRING).ok()) << "a share was not given back";
+}
+
 // Neither what is not the signature's nor what is of another type costs memory: these would take a terabyte,
 // and are refused for what they are.
 TEST(ReadPredictInputs, LooksAtNamesAndTypesBeforeItFills) {

@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "serving/api/error_text.h"
 #include "serving/api/rpc_methods.h"
 #include "serving/api/slice_stream.h"
 #include "tsl/profiler/lib/profiler_session.h"
@@ -54,7 +55,7 @@ class Terminations {
 };
 
 RpcStatus ToRpcStatus(const absl::Status& status) {
-  return {static_cast<int>(status.code()), std::string(status.message())};
+  return {static_cast<int>(status.code()), ErrorText(status.message())};
 }
 
 absl::Status Reply(RpcCall* call, const google::protobuf::MessageLite& message) {

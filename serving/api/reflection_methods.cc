@@ -14,6 +14,7 @@
 #include "google/protobuf/descriptor.pb.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
+#include "serving/api/error_text.h"
 #include "serving/api/rpc_methods.h"
 #include "serving/api/slice_stream.h"
 #include "tensorflow_serving/apis/model_service.pb.h"
@@ -120,7 +121,7 @@ void AddFile(const FileDescriptor* file, std::set<const FileDescriptor*>* seen, 
 void PutError(absl::StatusCode code, absl::string_view message, std::string* response) {
   std::string error;
   PutNumber(1, static_cast<std::uint64_t>(code), &error);
-  PutBytes(2, message, &error);
+  PutBytes(2, ErrorText(message), &error);
   PutBytes(7, error, response);
 }
 

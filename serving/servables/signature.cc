@@ -23,7 +23,8 @@ std::string TypeName(tensorflow::DataType type) {
                                          : DataTypeString(type);
 }
 
-SignatureTensor TensorFrom(const std::string& alias, const TensorInfo& info) {
+absl::StatusOr<SignatureTensor> TensorFrom(const std::string& signature, const std::string& alias,
+                                           const TensorInfo& info) {
   SignatureTensor tensor;
   tensor.alias = alias;
   if (info.encoding_case() == TensorInfo::kName) {
@@ -32,7 +33,13 @@ SignatureTensor TensorFrom(const std::string& alias, const TensorInfo& info) {
       tensor.tensor_name += ":0";
   }
   tensor.dtype = info.dtype();
-  tensor.shape = tensorflow::PartialTensorShape(info.tensor_shape());
+  // The constructor would end the process.
+  const absl::Status status =
+      tensorflow::PartialTensorShape::BuildPartialTensorShape(info.tensor_shape(), &tensor.shape);
+  if (!status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("The shape of \"", alias, "\" of signature \"", signature,
+                                                   "\" is impossible: ", status.message()));
+  }
   return tensor;
 }
 
@@ -113,7 +120,7 @@ absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_gra
     signature.method_name = def.method_name();
     signature.def = def;
     for (const auto& [alias, info] : def.inputs()) {
-      SignatureTensor tensor = TensorFrom(alias, info);
+      TFIPU_ASSIGN_OR_RETURN(SignatureTensor tensor, TensorFrom(name, alias, info));
       const auto value = def.defaults().find(alias);
       if (value != def.defaults().end()) {
         tensor.default_value.emplace();
@@ -125,7 +132,10 @@ absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_gra
       }
       signature.inputs.push_back(std::move(tensor));
     }
-    for (const auto& [alias, info] : def.outputs()) signature.outputs.push_back(TensorFrom(alias, info));
+    for (const auto& [alias, info] : def.outputs()) {
+      TFIPU_ASSIGN_OR_RETURN(SignatureTensor tensor, TensorFrom(name, alias, info));
+      signature.outputs.push_back(std::move(tensor));
+    }
     SortByAlias(signature.inputs);
     SortByAlias(signature.outputs);
     signature.runnable = Runnable(name, def);

@@ -15,7 +15,7 @@ namespace tfipu::serving {
 
 using Signatures = std::map<std::string, Signature, std::less<>>;
 
-// InvalidArgument when a default value is not a tensor.
+// InvalidArgument when a shape is impossible or a default value is not a tensor.
 absl::StatusOr<Signatures> SignaturesOf(const tensorflow::MetaGraphDef& meta_graph);
 
 // InvalidArgument unless there is one input for each of the signature's, of its type and, with `shapes`,

@@ -77,6 +77,22 @@ TEST(SignatureTest, SaysWhatCannotBeRun) {
   says("ragged", "output \"words\" is a ragged tensor; only dense tensors can be served");
 }
 
+TEST(SignatureTest, RefusesImpossibleShapes) {
+  for (const std::vector<std::int64_t>& shape :
+       {std::vector<std::int64_t>(300, 1),
+        std::vector<std::int64_t>{std::int64_t{1} << 40, std::int64_t{1} << 40}}) {
+    for (const bool input : {true, false}) {
+      tensorflow::MetaGraphDef meta_graph;
+      auto& signature = (*meta_graph.mutable_signature_def())["serving_default"];
+      auto& tensors = input ? *signature.mutable_inputs() : *signature.mutable_outputs();
+      SetTensor(&tensors["x"], "x", tensorflow::DT_FLOAT, shape);
+      const absl::Status status = SignaturesOf(meta_graph).status();
+      EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("\"x\" of signature \"serving_default\""));
+    }
+  }
+}
+
 // A few bytes of a model ask for a terabyte.
 TEST(SignatureTest, RefusesDefaultsOfAnySize) {
   for (const bool strings : {false, true}) {
