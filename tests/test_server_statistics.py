@@ -76,6 +76,7 @@ def test_signatures_of_ordinary_models_are_counted(tmp_path: Path) -> None:
         f"--monitoring_config_file={monitoring}",
         "--enable_batching",
         f"--batching_parameters_file={batching}",
+        "--enforce_signature_shapes",  # for a call that fails
     ) as server:
         assert predict(server.rest, "m", [1.0, 2.0, 3.0]) == (200, {"predictions": [4, 4, 4]})
         assert predict(server.rest, "m", [[1.0]])[0] == 400
