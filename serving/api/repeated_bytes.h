@@ -9,13 +9,14 @@
 
 namespace tfipu::serving {
 
-// Bytes of one request that may come from repeating: the last of too few values of a tensor, as TensorFlow does, or the
-// context of examples in each of them. A request of 30 bytes can ask for as much.
+// Bytes of one request that may come from repeating: the last of too few values of a tensor, as TensorFlow
+// does, or the context of examples in each of them. A request of 30 bytes can ask for as much.
 inline constexpr std::size_t kMaxRepeatedBytes = std::size_t{1} << 28;
 // And of all requests that are being answered.
 inline constexpr std::size_t kMaxRepeatedBytesInAll = std::size_t{1} << 30;
 
-// A request's share of kMaxRepeatedBytesInAll, given back when it goes. Thread-compatible; the count behind it is atomic.
+// A request's share of kMaxRepeatedBytesInAll, given back when it goes. Thread-compatible; the count behind
+// it is atomic.
 class RepeatedBytes {
  public:
   RepeatedBytes() = default;

@@ -22,8 +22,8 @@ absl::string_view PathOf(absl::string_view target);
 
 // /v1/models/NAME[/versions/N|/labels/LABEL][:predict|:classify|:regress|/metadata|/stats]. NAME and LABEL
 // are percent-decoded after the path was taken apart, so that they may hold any character. The fixed words
-// before ':' are known in any case. NotFound for what lies outside /v1/, InvalidArgument for what lies inside and is
-// none of these.
+// before ':' are known in any case. NotFound for what lies outside /v1/, InvalidArgument for what lies inside
+// and is none of these.
 absl::Status ParseRoute(absl::string_view path, RestRoute* route);
 
 }  // namespace tfipu::serving
