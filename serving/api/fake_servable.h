@@ -3,6 +3,7 @@
 #define SERVING_API_FAKE_SERVABLE_H_
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <limits>
 #include <map>
@@ -128,7 +129,7 @@ class FakeCall : public RpcCall {
   std::string priority;
   std::string reply;
   RpcStatus status;
-  int finishes = 0;
+  std::atomic<int> finishes = 0;
 
  private:
   const std::string request_;

@@ -13,6 +13,7 @@
 #include "serving/api/call_priority.h"
 #include "serving/api/error_text.h"
 #include "serving/api/example_input.h"
+#include "serving/api/metric_increases.h"
 #include "serving/api/model_info.h"
 #include "serving/api/model_spec.h"
 #include "serving/api/predict_reply.h"
@@ -303,10 +304,12 @@ void HandleReload(const RpcServices& services, RpcCall* call) {
   absl::Status accepted = services.pool->Run(false, [&services, call] {
     tensorflow::serving::ReloadConfigRequest request;
     absl::Status status = ParseOrError(call->request(), &request);
+    const MetricIncreases metrics(request);
     if (status.ok()) status = Reload(services, request);
     if (status.ok()) {
       tensorflow::serving::ReloadConfigResponse response;
       response.mutable_status();
+      metrics.AddTo(&response);
       status = Reply(call, response);
     }
     call->Finish(ToRpcStatus(status));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "absl/time/clock.h"
 #include "serving/api/fake_servable.h"
@@ -16,6 +17,7 @@
 #include "tensorflow_serving/apis/model_management.pb.h"
 #include "tensorflow_serving/apis/predict.pb.h"
 #include "tensorflow_serving/apis/regression.pb.h"
+#include "xla/tsl/lib/monitoring/counter.h"
 
 namespace tfipu::serving {
 namespace {
@@ -419,6 +421,36 @@ TEST_F(RpcMethodsTest, MetadataAndStatus) {
   status.mutable_model_spec()->set_name("nope");
   Call<ts::GetModelStatusResponse>(std::string(kModel) + "GetModelStatus", status);
   EXPECT_EQ(last_.code, 5);
+}
+
+TEST_F(RpcMethodsTest, ReloadAnswersByHowMuchMetricsGrew) {
+  auto* const counter = tsl::monitoring::Counter<1>::New("/test/reload_metric", "Test.", "label");
+  counter->GetCell("a")->IncrementBy(5);
+  services_.reload = [&](const ts::ModelServerConfig&) {
+    counter->GetCell("a")->IncrementBy(2);
+    counter->GetCell("b")->IncrementBy(3);
+    return absl::OkStatus();
+  };
+  ts::ReloadConfigRequest request;
+  request.mutable_config()->mutable_model_config_list();
+  const auto reload = [&] {
+    FakeCall call(request.SerializeAsString());
+    Call(std::string(kModel) + "HandleReloadConfigRequest", &call);
+    while (call.finishes == 0) std::this_thread::yield();  // it runs on the pool
+    EXPECT_EQ(call.status.code, 0) << call.status.message;
+    ts::ReloadConfigResponse response;
+    EXPECT_TRUE(response.ParseFromString(call.reply));
+    return response;
+  };
+  EXPECT_EQ(reload().metric_size(), 0);
+  request.add_metric_names("/test/reload_metric");
+  request.add_metric_names("/test/none");
+  const ts::ReloadConfigResponse response = reload();
+  ASSERT_EQ(response.metric_size(), 2);
+  EXPECT_EQ(response.metric(0).name(), "/test/reload_metric");
+  EXPECT_EQ(response.metric(0).int64_value_increase(), 5);
+  EXPECT_EQ(response.metric(1).name(), "/test/none");
+  EXPECT_EQ(response.metric(1).int64_value_increase(), 0);
 }
 
 }  // namespace
