@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from export_models import serve
 from tensorflow.python import ipu
-from tensorflow_ipu import serving
+from tensorflow_ipu import row_independence, serving
 from tensorflow_ipu._runtime import native
 
 WEIGHTS = tf.constant(np.random.default_rng(1).normal(size=(3, 2)), tf.float32)
@@ -103,6 +103,96 @@ def test_a_program_that_depends_on_its_batch_has_none(
         serving.export_single_step(
             function, str(tmp_path / "n"), 1, EIGHT, dynamic_batch=True, smaller_batches=[1]
         )
+
+
+TABLE = tf.Variable(tf.reshape(tf.range(10.0), [5, 2]))
+IDS = [tf.TensorSpec([8], tf.int32)]
+REAL = [tf.TensorSpec([8], tf.float32)]
+
+
+def positive_only(x: tf.Tensor) -> tf.Tensor:
+    tf.debugging.assert_positive(x)
+    return tf.math.log(x)
+
+
+def above_hundred(x: tf.Tensor) -> tf.Tensor:
+    tf.debugging.assert_greater(x, 100.0)
+    return x * 2
+
+
+def counts_to_its_input(x: tf.Tensor) -> tf.Tensor:
+    """A loop that only ends with whole numbers above 9."""
+    end = tf.reduce_max(x)
+    return tf.while_loop(lambda i, y: tf.not_equal(i, end), lambda i, y: (i + 1, y + 1.0), [10.0, x])[1]
+
+
+@pytest.mark.parametrize(
+    "function, signature, arrays",
+    [
+        (lambda ids: tf.gather(TABLE, ids - 1), IDS, [[1, 2, 5]]),
+        (lambda ids: tf.nn.embedding_lookup(TABLE, ids - 2), IDS, [[2, 3, 6]]),
+        (lambda a, b: a // b, IDS * 2, [[7, 8, 9], [2, 3, 4]]),
+        (lambda a, b: tf.math.floormod(a, b), IDS * 2, [[7, 8, 9], [2, 3, 4]]),
+        (positive_only, REAL, [[1.0, 2.0, 3.0]]),
+    ],
+    ids=["gather", "embedding", "division", "remainder", "assertion"],
+)
+def test_other_values_are_tried_when_the_program_refuses_the_first(
+    tmp_path: Path, function: Any, signature: Any, arrays: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = serving.export_single_step(function, str(tmp_path / "m"), 1, signature, dynamic_batch=True)
+    assert counts(tmp_path / "m") == [1, 4]
+    assert "could not be tried" not in caplog.text
+    tensors = [tf.constant(array, spec.dtype) for array, spec in zip(arrays, signature, strict=True)]
+    np.testing.assert_allclose(run(*tensors)[0], function(*tensors), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function, signature, array, reason",
+    [
+        (lambda ids: tf.gather(TABLE, ids - 2000), IDS, [2001, 2004], "is not in"),
+        (lambda ids: 7 // (ids // 9), IDS, [9, 30], "division by zero"),
+        (lambda x: tf.debugging.check_numerics(tf.math.log(x - 9), "bad"), REAL, [10.0, 11.0], "NaN"),
+        (above_hundred, REAL, [200.0, 300.0], "assertion failed"),
+    ],
+    ids=["gather", "division", "check_numerics", "assertion"],
+)
+def test_a_program_that_refuses_all_values_is_exported_without_variants(
+    tmp_path: Path, function: Any, signature: Any, array: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, smaller in (("m", None), ("n", [2])):
+        caplog.clear()
+        run = serving.export_single_step(
+            function, str(tmp_path / name), 1, signature, dynamic_batch=True, smaller_batches=smaller
+        )
+        assert counts(tmp_path / name) == []
+        (warning,) = (text for text in caplog.messages if "could not be tried" in text)
+        assert reason in warning
+        tensor = tf.constant(array, signature[0].dtype)
+        np.testing.assert_allclose(run(tensor)[0], function(tensor), rtol=1e-6)
+
+
+def test_a_program_that_does_not_end_with_the_values_is_exported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_independence, "_LONGEST_TRY_S", 0.5)
+    run = serving.export_single_step(counts_to_its_input, str(tmp_path / "m"), 1, REAL, dynamic_batch=True)
+    assert counts(tmp_path / "m") == []
+    assert "does not end" in caplog.text
+    np.testing.assert_array_equal(run(tf.fill([8], 12.0))[0], [14.0] * 8)
+
+
+def test_rows_that_depend_on_each_other_are_noticed_with_other_values(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving.export_single_step(
+        lambda ids: tf.reverse(tf.gather(TABLE, ids - 1), [0]),
+        str(tmp_path / "m"),
+        1,
+        IDS,
+        dynamic_batch=True,
+    )
+    assert "result 0 seem to depend on other rows" in caplog.text
 
 
 @pytest.mark.parametrize(

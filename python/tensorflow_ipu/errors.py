@@ -75,7 +75,7 @@ def operations_of(graph: Any) -> Iterator[Any]:
 def _user_line(operation: Any) -> str | None:
     """The innermost line outside of TensorFlow, Keras and this package."""
     try:
-        frames = list(operation.traceback)
+        frames = list(operation.traceback or [])
     except (AttributeError, ValueError):
         return None
     for frame in reversed(frames):

@@ -35,7 +35,7 @@ from tensorflow_ipu.program import (
     compile_program,
 )
 from tensorflow_ipu.progress import ProgressCallback, part_of, resolve_progress
-from tensorflow_ipu.row_independence import dependent_results
+from tensorflow_ipu.row_independence import TrialError, dependent_results
 from tensorflow_ipu.row_variants import make_variants, row_counts
 from tensorflow_ipu.saved_model import EXECUTABLE_NAME, ServedProgram, write_saved_model
 from tensorflow_ipu.signatures import (
@@ -187,11 +187,19 @@ def export_stages(
     variants: list[RowVariant] = []
     if batch is not None:
         _check_rows(results, batch, stage_names[-1])
-        _warn_of_dependent_rows(traced, feeds)
         progress("lowering for fewer rows", 0.25)
-        variants = _row_variants(
-            stages, stage_names, feeds, constants, traced, lowered, batch, options.smaller_batches
-        )
+        try:
+            _warn_of_dependent_rows(traced, feeds)
+            variants = _row_variants(
+                stages, stage_names, feeds, constants, traced, lowered, batch, options.smaller_batches
+            )
+        except TrialError as error:
+            _log.warning(
+                "dynamic_batch: the program could not be tried with random values (%s). It is exported, but"
+                " it is not known whether rows depend on each other, and few rows cost what %d do.",
+                error,
+                batch,
+            )
         results = [_with_any_rows(spec) for spec in results]
     host_after = _trace_postprocessing(after, batch) if after else None
     if host_after is not None:
@@ -446,12 +454,7 @@ def _check_rows(results: Sequence[tf.TensorSpec], batch: int, name: str) -> None
 
 
 def _warn_of_dependent_rows(traced: Sequence[TracedFunction], feeds: Sequence[tf.TensorSpec]) -> None:
-    def run(batches: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-        for function in traced:
-            batches = function.frozen(*batches)
-        return batches
-
-    positions = dependent_results(run, feeds)
+    positions = dependent_results(traced, feeds)
     if positions:
         _log.warning(
             "dynamic_batch: the rows of result %s seem to depend on other rows of the batch than their own. "

@@ -43,6 +43,9 @@ def make_variants(
     A function may have its batch written into it, as a shape or as a number that it computes with. So the
     results of every variant are compared with those of the whole batch; where one cannot be made, or has
     other results, there is none.
+
+    Raises:
+      TrialError: the function cannot be tried.
     """
     variants = []
     for rows in counts:
@@ -59,18 +62,9 @@ def make_variants(
                 return [], f"has results of other types for {rows} rows"
         if any(not spec.shape.rank or spec.shape[0] != rows for spec in compiled[-1].results):
             return [], f"returns another number of rows for {rows} rows"
-        positions = differing_rows(_chain(traced), _chain(smaller), feeds, rows)
+        positions = differing_rows(traced, smaller, feeds, rows)
         if positions:
             listing = ", ".join(map(str, positions))
             return [], f"returns other values for {rows} rows (result {listing}): it depends on the batch"
         variants.append(RowVariant(rows, [function.hlo for function in compiled]))
     return variants, ""
-
-
-def _chain(stages: Sequence[TracedFunction]) -> Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]]:
-    def run(values: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-        for stage in stages:
-            values = stage.frozen(*values)
-        return values
-
-    return run
