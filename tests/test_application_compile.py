@@ -344,7 +344,7 @@ def test_program_errors() -> None:
             "can only be enqueued once",
         ),
         (lambda: outfeed.enqueue(tf.constant(1.0)), ValueError, "outside of the body of the main loop"),
-        (lambda: loops.repeat(0, lambda: None), ValueError, "must be a positive int"),
+        (lambda: loops.repeat(-1, lambda: None), ValueError, "must be an int that is not negative"),
         (lambda: loops.repeat(2, lambda x, y: x, [], infeed), TypeError, "1 additional inputs from infeed"),
         (lambda: loops.repeat(2, lambda a: 1.0, [1]), TypeError, "Mismatch between input types and output"),
         (lambda: loops.repeat(2, lambda x: x, [1], "queue"), TypeError, "must be an IPUInfeedQueue"),
@@ -377,8 +377,8 @@ def test_queue_errors() -> None:
         IPUInfeedQueue([1, 2, 3])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="drop_remainder=True"):
         IPUInfeedQueue(numbers().batch(3))
-    with pytest.raises(ValueError, match="one tuple, list or dictionary"):
-        IPUInfeedQueue(tf.data.Dataset.from_tensors(((tf.zeros([1]), tf.zeros([1])), tf.zeros([1]))))
+    with pytest.raises(ValueError, match="nest of tuples and dictionaries"):
+        IPUInfeedQueue(tf.data.Dataset.from_tensors({"a": tf.ragged.constant([[1], []])}))
     for depth in (0, 256):
         with pytest.raises(ValueError, match="prefetch_depth"):
             IPUInfeedQueue(numbers(), prefetch_depth=depth)

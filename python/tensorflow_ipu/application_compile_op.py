@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_ipu.program_builder import MainProgram, TracedStage, collect
+from tensorflow_ipu.local_path import local_path
+from tensorflow_ipu.program_builder import MainProgram, TracedStage, collect, inlined
 from tensorflow_ipu.program_compile import (
     StartupLeaf,
     compile_traced,
@@ -41,7 +42,7 @@ def experimental_application_compile_op(
       func: builds the program with `loops`, `pipelining_ops` and queues; it is called with `inputs`.
       inputs: tensors, which become start-up inputs "XLA_Args/<parameter>"; constants become part of the
         program.
-      output_path: of the executable; a new temporary file by default.
+      output_path: of the executable, which may be a `file://` URL; a new temporary file by default.
       freeze_variables: variables become part of the program, with the values they have when it is compiled.
         Else they become start-up inputs, "XLA_Args/<variable name>", which are given when an engine starts.
       name: of the program.
@@ -62,7 +63,7 @@ def experimental_application_compile_op(
     if output_path is None:
         handle, output_path = tempfile.mkstemp(prefix=name, suffix=".poplar_exec")
         os.close(handle)
-    path = os.fspath(output_path)
+    path = local_path("output_path", output_path)
     given = list(inputs) if isinstance(inputs, (list, tuple)) else ([] if inputs is None else [inputs])
     tensors = [tf.convert_to_tensor(value) for value in given]
     main = _trace(func, tensors, name)
@@ -95,6 +96,7 @@ def experimental_application_compile_op(
 
 def _trace(func: Callable[..., Any], tensors: Sequence[tf.Tensor], name: str) -> MainProgram:
     with collect(name) as builder:
+        func = inlined(func)
         if not tf.executing_eagerly() and not tf.compat.v1.get_variable_scope().use_resource:
             with tf.compat.v1.variable_scope(tf.compat.v1.get_variable_scope(), use_resource=True):
                 returned = func(*tensors)
@@ -110,8 +112,7 @@ def _trace(func: Callable[..., Any], tensors: Sequence[tf.Tensor], name: str) ->
     if not results:
         raise ValueError(
             f"The program '{name}' has no results: it has no loop or pipeline that puts something into an"
-            f" outfeed"
-            " queue, and its function returns no tensor."
+            " outfeed queue, and its function returns no tensor."
         )
     return MainProgram(
         iterations=1,

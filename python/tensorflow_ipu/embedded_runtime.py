@@ -7,7 +7,6 @@ embedded_runtime_stop(context)
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from tensorflow_ipu import engines
 from tensorflow_ipu._runtime import ops
 from tensorflow_ipu.executable_signature import ExecutableSignature, read_signature
 from tensorflow_ipu.integers import as_integer
+from tensorflow_ipu.local_path import local_path
 from tensorflow_ipu.program import DEFAULT_TIMEOUT_US
 
 __all__ = [
@@ -62,7 +62,8 @@ def embedded_runtime_start(
     In a graph the engine starts when the returned context's `start_output()`, or a call, is run.
 
     Args:
-      executable_file: path, as string, bytes, path object or string tensor whose value is known.
+      executable_file: path, as string, bytes, path object, `file://` URL or string tensor whose value is
+        known.
       inputs: the start-up inputs: a list or tuple in the executable's order, or a dictionary by their names
         ("XLA_Args/<variable name>").
       name: of the engine, for calls and messages.
@@ -79,7 +80,7 @@ def embedded_runtime_start(
       tf.errors.InvalidArgumentError: the file is no executable, or one for other versions or another target.
       tf.errors.AlreadyExistsError: an engine of that name runs on another executable.
     """
-    path = _path(executable_file)
+    path = local_path("executable_file", executable_file)
     signature = read_signature(path)
     ordered = _in_order(inputs, signature.startup_inputs, "Embedded application runtime")
     tensors = [
@@ -155,24 +156,6 @@ def embedded_runtime_stop(context: RuntimeContext) -> None:
       tf.errors.NotFoundError: it does not run.
     """
     engines.stop_engine(context.name())
-
-
-def _path(executable_file: Any) -> str:
-    if isinstance(executable_file, tf.Tensor):
-        value = tf.get_static_value(executable_file)
-        if value is None:
-            raise ValueError(
-                "`executable_file` is a tensor whose value is not known yet. What an engine takes and "
-                "returns is read from the file: run the tensor first, and pass the path that it gives."
-            )
-        executable_file = value
-    if hasattr(executable_file, "item"):  # numpy
-        executable_file = executable_file.item()
-    if not isinstance(executable_file, (str, bytes, os.PathLike)):
-        raise TypeError(
-            f"`executable_file` must be a path, but a {type(executable_file).__name__} was given."
-        )
-    return os.fsdecode(executable_file)
 
 
 def _in_order(inputs: Any, specs: Sequence[tf.TensorSpec], who: str) -> list[Any]:

@@ -20,8 +20,10 @@ import tensorflow as tf
 from tensorflow_ipu import engines
 from tensorflow_ipu._runtime import native
 from tensorflow_ipu.config import export_target
+from tensorflow_ipu.device_mapping import check_configured
 from tensorflow_ipu.host_steps import HostStep, host_step
 from tensorflow_ipu.integers import as_integer
+from tensorflow_ipu.local_path import local_path
 from tensorflow_ipu.lowering import LoweredFunction, TracedFunction, fold, freeze, lower, trace
 from tensorflow_ipu.program import (
     DEFAULT_TARGET_CPU,
@@ -158,6 +160,7 @@ def export_stages(
             "tf.compat.v1.disable_v2_behavior(). In a graph, use application_compile_op."
         )
     options = (options or ExportOptions()).checked()
+    check_configured(program_options.device_mapping)
     program_options = replace(
         program_options, iterations=as_integer("iterations", program_options.iterations, 1)
     )
@@ -266,12 +269,10 @@ def check_export_dir(export_dir: Any, purge_export_dir: bool) -> str:
     """The folder's absolute path.
 
     Raises:
-      TypeError: it is no path.
-      ValueError: it is a file, or holds files that are not to be purged.
+      TypeError: it is not a path.
+      ValueError: it is a file, holds files that are not to be purged, or is not on the local file system.
     """
-    if not isinstance(export_dir, (str, os.PathLike)):
-        raise TypeError(f"`export_dir` must be a path, but a {type(export_dir).__name__} was given.")
-    path = os.path.abspath(os.path.expanduser(os.fspath(export_dir)))
+    path = os.path.abspath(os.path.expanduser(local_path("export_dir", export_dir)))
     if os.path.exists(path) and not os.path.isdir(path):
         raise ValueError(f"The export directory {path} is a file.")
     if os.path.isdir(path) and os.listdir(path) and not purge_export_dir:

@@ -8,6 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.ops import gen_dataset_ops
+from tensorflow.python.util import nest
+
+from tensorflow_ipu.integers import is_integer
 
 __all__ = ["IPUInfeedQueue"]
 
@@ -32,15 +35,16 @@ class IPUInfeedQueue:
     ) -> None:
         """
         Args:
-          dataset: tf.data.Dataset of a tensor, a tuple or list of tensors, or a dictionary of tensors, all
-            of fixed shape: batches are made with `drop_remainder=True`.
+          dataset: tf.data.Dataset of tensors of fixed shape (batches are made with `drop_remainder=True`):
+            one, or any nest of tuples and dictionaries of them. The entries of a dictionary are passed by
+            name, those of a tuple by position, each as it is.
           prefetch_depth: 1 to 255; accepted.
           feed_name, device_ordinal, replication_factor, data_to_prefetch and others: accepted; each queue
             is on its own, and there is one device.
 
         Raises:
           TypeError: `dataset` is no tf.data.Dataset.
-          ValueError: a shape is not fixed; elements are nested; prefetch_depth is out of bounds.
+          ValueError: a shape is not fixed; elements are no tensors; prefetch_depth is out of bounds.
         """
         del feed_name, replication_factor, data_to_prefetch, ignored
         if not isinstance(dataset, (tf.data.Dataset, tf.compat.v1.data.Dataset)):
@@ -49,7 +53,7 @@ class IPUInfeedQueue:
             )
         self._spec = dataset.element_spec
         self._check_spec()
-        if prefetch_depth is not None and not 0 < prefetch_depth < 256:
+        if prefetch_depth is not None and not (is_integer(prefetch_depth) and 0 < prefetch_depth < 256):
             raise ValueError(
                 f"prefetch_depth must be greater than zero and less than 256, but {prefetch_depth} was given."
             )
@@ -61,13 +65,11 @@ class IPUInfeedQueue:
             self._iterator = tf.compat.v1.data.make_initializable_iterator(dataset)
 
     def _check_spec(self) -> None:
-        leaves = list(self._spec.values()) if isinstance(self._spec, dict) else self._spec
-        for spec in leaves if isinstance(leaves, (list, tuple)) else [leaves]:
+        for spec in tf.nest.flatten(self._spec):
             if not isinstance(spec, tf.TensorSpec):
                 raise ValueError(
-                    "Elements of an infeed queue's dataset are tensors, or one tuple, list or dictionary"
-                    " of tensors,"
-                    f" but the dataset's are {self._spec}."
+                    "Elements of an infeed queue's dataset are tensors, or a nest of tuples and dictionaries"
+                    f" of tensors, but the dataset's are {self._spec}."
                 )
             if not spec.shape.is_fully_defined():
                 raise ValueError(
@@ -142,7 +144,7 @@ class IPUInfeedQueue:
         """What the elements' tensors are called: by key, or as the parameters of `body` behind the first
         ones."""
         if isinstance(self._spec, dict):
-            return sorted(self._spec)  # as tf.nest flattens them
+            return [name for key in sorted(self._spec) for name in _leaf_names(key, self._spec[key])]
         count = self.number_of_tuple_elements
         try:
             parameters = [
@@ -153,8 +155,19 @@ class IPUInfeedQueue:
         except (TypeError, ValueError):
             parameters = []
         if len(parameters) < count:
-            return [f"input_{position}" for position in range(count)]
-        return parameters[:count]
+            parameters = [f"input_{position}" for position in range(count)]
+        elements = self._spec if isinstance(self._spec, (tuple, list)) else [self._spec]
+        return [
+            name
+            for parameter, element in zip(parameters, elements, strict=False)
+            for name in _leaf_names(parameter, element)
+        ]
+
+
+def _leaf_names(name: str, element: Any) -> list[str]:
+    """Names of the tensors of a part of an element: "name", or "name/key" and so on where it is a nest."""
+    paths = [path for path, _ in nest.flatten_with_joined_string_paths(element)]
+    return [f"{name}/{path}" if path else name for path in paths]
 
 
 def call_arguments(element: Any) -> tuple[list[Any], dict[str, Any]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
+from tensorflow_ipu.integers import is_integer
 from tensorflow_ipu.program_builder import current_builder
 
-__all__ = ["IPUOutfeedMode", "IPUOutfeedQueue"]
+__all__ = ["IPUOutfeedMode", "IPUOutfeedQueue", "IPUOutfeedQueueIterator"]
 
 
 class IPUOutfeedMode(enum.Enum):
@@ -52,10 +54,10 @@ class IPUOutfeedQueue:
                 "Expected `outfeed_mode` value to be of `ipu_outfeed_queue.IPUOutfeedMode` type, but is"
                 f" {type(outfeed_mode).__name__}."
             )
-        if not isinstance(device_ordinal, int) or device_ordinal < 0:
+        if not is_integer(device_ordinal) or device_ordinal < 0:
             raise ValueError(f"Device ordinal must be an integer >= 0, but is {device_ordinal!r}.")
-        if buffer_depth < 1:
-            raise ValueError(f"buffer_depth must be greater than zero, but is {buffer_depth}.")
+        if not is_integer(buffer_depth) or buffer_depth < 1:
+            raise ValueError(f"buffer_depth must be an integer greater than zero, but is {buffer_depth!r}.")
         self._mode = outfeed_mode or IPUOutfeedMode.ALL
         self._structure: Any = None
         self._queue: Any = None
@@ -92,22 +94,31 @@ class IPUOutfeedQueue:
 
         Returns:
           The structure that was enqueued. In mode ALL each tensor has a leading dimension more, over the
-          steps; in mode LAST they are those of the last step, for which it waits.
+          steps; in mode LAST they are those of the last step.
 
         Raises:
           ValueError: nothing is ever enqueued.
+          tf.errors.FailedPreconditionError: in mode LAST, nothing was enqueued since the last time.
         """
         del wait_for_completion
         if self._queue is None:
             raise ValueError("Trying to dequeue an outfeed which has not been enqueued.")
         count = self._queue.size()
         if self._mode is IPUOutfeedMode.LAST:
-            flat = self._queue.dequeue_many(tf.maximum(count, 1))
-            flat = [tensor[-1] for tensor in (flat if isinstance(flat, (list, tuple)) else [flat])]
-        else:
-            flat = self._queue.dequeue_many(count)
-            flat = list(flat) if isinstance(flat, (list, tuple)) else [flat]
+            count = _at_least_one(count)
+        flat = self._queue.dequeue_many(count)
+        flat = list(flat) if isinstance(flat, (list, tuple)) else [flat]
+        if self._mode is IPUOutfeedMode.LAST:
+            flat = [tensor[-1] for tensor in flat]
         return tf.nest.pack_sequence_as(self._structure, flat)
+
+    def __iter__(self) -> IPUOutfeedQueueIterator:
+        """What was enqueued, step by step.
+
+        Raises:
+          RuntimeError: outside of eager execution.
+        """
+        return IPUOutfeedQueueIterator(self)
 
     @property
     def deleter(self) -> Any:
@@ -127,6 +138,46 @@ class IPUOutfeedQueue:
         return self._queue
 
 
+class IPUOutfeedQueueIterator(Iterator[Any]):
+    """The elements of an outfeed queue, one for each step. It ends when the queue is empty, and goes on when
+    there is more in it."""
+
+    def __init__(self, outfeed_queue: IPUOutfeedQueue) -> None:
+        if not tf.executing_eagerly():
+            raise RuntimeError(
+                "An outfeed queue can only be iterated over in eager execution: use dequeue()."
+            )
+        self._outfeed_queue = outfeed_queue
+
+    def __next__(self) -> Any:
+        queue = self._outfeed_queue._queue
+        if queue is None or int(queue.size()) == 0:
+            raise StopIteration
+        if self._outfeed_queue._mode is IPUOutfeedMode.LAST:
+            return self._outfeed_queue.dequeue()
+        return tf.nest.pack_sequence_as(self._outfeed_queue._structure, tf.nest.flatten(queue.dequeue()))
+
+
+_NOTHING_YET = "Trying to get the last value of an outfeed queue before anything was put into it"
+
+
+def _at_least_one(count: Any) -> Any:
+    """The count; FailedPreconditionError when it is 0, at once or when the graph is run."""
+    if tf.executing_eagerly():
+        if int(count) == 0:
+            raise tf.errors.FailedPreconditionError(None, None, f"{_NOTHING_YET}.")
+        return count
+
+    def fail() -> Any:
+        # Reading a variable that does not exist is the error that is meant, and gives the variable's name.
+        return tf.raw_ops.ReadVariableOp(
+            resource=tf.raw_ops.VarHandleOp(dtype=count.dtype, shape=[], shared_name=_NOTHING_YET),
+            dtype=count.dtype,
+        )
+
+    return tf.cond(count > 0, lambda: count, fail)
+
+
 def _as_tensors(tensors: Any) -> Any:
     if isinstance(tensors, dict):
         if not all(isinstance(key, str) for key in tensors):
@@ -141,8 +192,8 @@ def _as_tensor(value: Any) -> Any:
     if not tf.is_tensor(value) and not isinstance(value, tf.Variable):
         raise ValueError(
             "IPUOutfeedQueue Enqueue input needs to be either a TensorFlow tensor, a tuple of TensorFlow"
-            " tensors, or"
-            f" a dictionary of strings to TensorFlow tensors, but it has a {type(value).__name__}."
+            " tensors, or a dictionary of strings to TensorFlow tensors, but it has a"
+            f" {type(value).__name__}."
         )
     return tf.convert_to_tensor(value)
 

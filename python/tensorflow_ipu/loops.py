@@ -9,6 +9,7 @@ step, and each run of the program starts with the loop's inputs. All other loops
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from tensorflow_ipu.graph_copy import copy_tensors, needed
+from tensorflow_ipu.integers import is_integer
 from tensorflow_ipu.ipu_infeed_queue import IPUInfeedQueue, call_arguments
 from tensorflow_ipu.program_builder import (
     MainProgram,
@@ -25,6 +27,7 @@ from tensorflow_ipu.program_builder import (
     capture_into_trace,
     constant_value,
     current_builder,
+    inlined,
     runs_later,
     trace_stage,
 )
@@ -45,7 +48,7 @@ def repeat(
     """Runs `body` n times.
 
     Args:
-      n: an int.
+      n: an int, or an integer tensor. A main program has a number that is known, and at least 1.
       body: takes the values of the last step (at first `inputs`), then what is fed; returns the values for
         the next step, as many and of the same dtypes, then any operations that are to be run.
       inputs: initial values, or None.
@@ -58,13 +61,10 @@ def repeat(
 
     Raises:
       TypeError: `body` takes another number of arguments, or returns other dtypes.
-      ValueError: n is no positive int; `body` returns operations ahead of tensors.
+      ValueError: n is not a whole number, or negative; `body` returns operations ahead of tensors.
     """
     del use_while_v1
-    count = tf.get_static_value(n) if tf.is_tensor(n) else n
-    if isinstance(count, bool) or count is None or int(count) != count or count < 1:
-        raise ValueError(f"The number of repetitions must be a positive int that is known, not {n!r}.")
-    return _loop(int(count), None, body, inputs, infeed_queue)
+    return _loop(_count("The number of repetitions", n), None, body, inputs, infeed_queue)
 
 
 def while_loop(
@@ -89,16 +89,32 @@ def while_loop(
     Returns and raises: as repeat().
     """
     del use_while_v1
-    return _loop(maximum_iterations, condition, body, inputs, infeed_queue)
+    bound = None if maximum_iterations is None else _count("maximum_iterations", maximum_iterations)
+    return _loop(bound, condition, body, inputs, infeed_queue)
+
+
+def _count(what: str, number: Any) -> Any:
+    """The number as an int, or as an integer tensor when its value is not known."""
+    value = tf.get_static_value(number) if tf.is_tensor(number) else number
+    if value is None and tf.is_tensor(number):
+        tensor = tf.convert_to_tensor(number)
+        if not tensor.dtype.is_integer or tensor.shape.rank not in (0, None):
+            raise ValueError(f"{what} must be an integer scalar, not {number!r}.")
+        return tf.cast(tensor, tf.int32)
+    if not is_integer(value) or value < 0:
+        raise ValueError(f"{what} must be an int that is not negative, not {number!r}.")
+    return operator.index(value)
 
 
 def _loop(
-    steps: int | None,
+    steps: Any,
     condition: Callable[..., Any] | None,
     body: Callable[..., Any],
     inputs: Any,
     infeed_queue: IPUInfeedQueue | None,
 ) -> Any:
+    body = inlined(body)
+    condition = None if condition is None else inlined(condition)
     if infeed_queue is not None and not isinstance(infeed_queue, IPUInfeedQueue):
         raise TypeError(f"infeed_queue must be an IPUInfeedQueue, not a {type(infeed_queue).__name__}.")
     values = [tf.convert_to_tensor(value) for value in _as_list([] if inputs is None else inputs)]
@@ -115,7 +131,7 @@ def _loop(
 
 def _main_loop(
     builder: ProgramBuilder,
-    steps: int | None,
+    steps: Any,
     condition: Callable[..., Any] | None,
     body: Callable[..., Any],
     values: list[Any],
@@ -145,7 +161,7 @@ def _main_loop(
                 " condition,"
                 " infeed queue or outfeed of its own."
             )
-        builder.main.iterations *= steps
+        builder.main.iterations *= _known_steps(steps)
         return True
     if infeed_queue is None and not enqueued:
         return False
@@ -162,6 +178,8 @@ def _main_loop(
                 f" device shapes are"
                 " fixed."
             )
+    if steps is not None:
+        steps = _known_steps(steps)
     if condition is not None:
         steps = _trip_count(builder, condition, stage, values, returned, steps)
     assert steps is not None
@@ -175,6 +193,25 @@ def _main_loop(
         )
     )
     return True
+
+
+def _known_steps(steps: Any) -> int:
+    """The number of steps of a main program.
+
+    Raises:
+      ValueError: it is not known, or 0.
+    """
+    if tf.is_tensor(steps):
+        try:
+            steps = int(constant_value(steps))
+        except NotConstant as error:
+            raise ValueError(
+                "The number of steps of a main program has to be known when it is compiled, but it depends"
+                f" on '{error}'."
+            ) from None
+    if steps < 1:
+        raise ValueError(f"The main program would do nothing: its number of steps is {steps}.")
+    return steps
 
 
 def _trip_count(
@@ -248,7 +285,7 @@ def _trip_count(
 
 
 def _tensorflow_loop(
-    steps: int | None,
+    steps: Any,
     condition: Callable[..., Any] | None,
     body: Callable[..., Any],
     values: list[Any],

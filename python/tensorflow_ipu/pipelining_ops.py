@@ -11,7 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_ipu.config import export_target
+from tensorflow_ipu.device_mapping import as_device_mapping, check_configured
+from tensorflow_ipu.integers import as_integer
 from tensorflow_ipu.ipu_infeed_queue import IPUInfeedQueue, call_arguments
 from tensorflow_ipu.ipu_outfeed_queue import IPUOutfeedQueue
 from tensorflow_ipu.program_builder import (
@@ -19,6 +20,8 @@ from tensorflow_ipu.program_builder import (
     ProgramBuilder,
     TracedStage,
     current_builder,
+    inlined,
+    runs_at_once,
     runs_later,
     trace_stage,
 )
@@ -106,7 +109,9 @@ def pipeline_layout(
     stage_options: Sequence[PipelineStageOptions] | None = None,
     options_argument: str = "forward_propagation_stages_poplar_options",
 ) -> PipelineLayout:
-    """Checks the arguments that lay out a pipeline against each other and against the configuration in force.
+    """Checks the arguments that lay out a pipeline against each other.
+
+    IPUs are counted when the pipeline is compiled: a script may configure them after it has built its graph.
 
     Args:
       stages: how many there are.
@@ -117,7 +122,7 @@ def pipeline_layout(
 
     Raises:
       TypeError: an argument is of a wrong type.
-      ValueError: fewer than two stages; a list has not one entry a stage; an IPU is not configured.
+      ValueError: fewer than two stages; a list has not one entry a stage.
     """
     if stages < 2:
         raise ValueError(f"A pipeline requires at least two computational stages, but {stages} was given.")
@@ -125,27 +130,9 @@ def pipeline_layout(
         pipeline_schedule = PipelineSchedule.Grouped
     if not isinstance(pipeline_schedule, PipelineSchedule):
         raise TypeError(f"`pipeline_schedule` must be a PipelineSchedule, not {pipeline_schedule!r}.")
-    mapping = list(range(stages)) if device_mapping is None else device_mapping
-    if not isinstance(mapping, (list, tuple)) or not all(
-        isinstance(ipu, int) and not isinstance(ipu, bool) for ipu in mapping
-    ):
-        raise TypeError(f"`device_mapping` must be a list or tuple of ints, not {device_mapping!r}.")
-    if len(mapping) != stages:
-        raise ValueError(
-            f"Each stage must be mapped to an IPU: `device_mapping` has {len(mapping)} entries, but there are"
-            f" {stages} stages."
-        )
-    configured = export_target().num_ipus
-    outside = sorted({ipu for ipu in mapping if not 0 <= ipu < configured})
-    if outside:
-        what = "`device_mapping`" if device_mapping is not None else "A pipeline with one stage an IPU"
-        raise ValueError(
-            f"{what} names the IPUs {outside}, but the number of configured IPUs is {configured}"
-            f" (from 0). Set `IPUConfig.auto_select_ipus` to {max(mapping) + 1} and call"
-            " `configure_ipu_system()`, or map several stages to one IPU."
-        )
+    mapping = as_device_mapping(device_mapping, stages)
     return PipelineLayout(
-        device_mapping=[int(ipu) for ipu in mapping],
+        device_mapping=mapping,
         num_ipus=max(mapping) + 1,
         schedule=pipeline_schedule,
         hold=0 if pipeline_schedule is PipelineSchedule.Sequential else stages - 1,
@@ -254,12 +241,14 @@ def pipeline(
                 f"pipeline(): `{argument}` is used for training only, and pipelines here are for"
                 f" inference. Leave it out."
             )
-    if batch_serialization_iterations != 1:
+    if as_integer("batch_serialization_iterations", batch_serialization_iterations) != 1:
         raise NotImplementedError("pipeline(): `batch_serialization_iterations` must be 1.")
     if not isinstance(computational_stages, (list, tuple)):
         raise TypeError("computational_stages argument needs to be a list or a tuple.")
-    if not gradient_accumulation_count:
+    if gradient_accumulation_count is None:
         raise ValueError("gradient_accumulation_count must be specified.")
+    steps = as_integer("gradient_accumulation_count", _known(gradient_accumulation_count), 1)
+    steps *= as_integer("repeat_count", _known(repeat_count), 1)
     if infeed_queue is not None and not isinstance(infeed_queue, IPUInfeedQueue):
         raise TypeError(f"infeed_queue must be an IPUInfeedQueue, not a {type(infeed_queue).__name__}.")
     if outfeed_queue is not None and not isinstance(outfeed_queue, IPUOutfeedQueue):
@@ -272,13 +261,22 @@ def pipeline(
     )
     values = inputs if isinstance(inputs, (list, tuple)) else ([] if inputs is None else [inputs])
     constants = [tf.convert_to_tensor(value) for value in values]
-    steps = int(gradient_accumulation_count) * int(repeat_count)
-    stages = _Stages(computational_stages, constants, infeed_queue, outfeed_queue)
+    stages = _Stages(
+        [inlined(stage) for stage in computational_stages], constants, infeed_queue, outfeed_queue
+    )
     builder = current_builder()
     if builder is None:
+        if runs_at_once():
+            check_configured(layout.device_mapping)
         return stages.run_on_host(steps)
     builder.set_main(stages.trace(builder, steps, layout, name or "pipeline"))
     return tf.no_op()
+
+
+def _known(count: Any) -> Any:
+    """The value of a tensor that is a constant."""
+    value = tf.get_static_value(count) if tf.is_tensor(count) else None
+    return count if value is None else value
 
 
 @dataclass(frozen=True)

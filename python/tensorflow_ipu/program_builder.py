@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context
+from tensorflow.python.eager.polymorphic_function import polymorphic_function
 from tensorflow.python.framework import func_graph as func_graph_module
 from tensorflow.python.framework import ops
 
@@ -36,6 +37,17 @@ class ProgramGraph(func_graph_module.FuncGraph):
         with tf.init_scope():
             eager = tf.executing_eagerly()
         super().__init__(name, capture_by_value=not eager)
+
+    def _capture_by_value(
+        self, op_type: str, inputs: Any, dtypes: Any, input_types: Any = None, name: Any = None, *rest: Any
+    ) -> Any:
+        """Reads a variable in the session's graph, in an operation named as the one here.
+
+        Names differ within a graph, but those of two parts of a program may be the same. Without a slash at
+        its end, a name is made unique.
+        """
+        name = name.removesuffix("/") if name else name
+        return super()._capture_by_value(op_type, inputs, dtypes, input_types, name, *rest)
 
     @contextlib.contextmanager
     def traced(self) -> Iterator[None]:
@@ -242,8 +254,29 @@ def constant_value(tensor: Any) -> Any:
         return tf.function(lambda: value_of(tensor, {}), autograph=False)().numpy()
 
 
+def runs_at_once() -> bool:
+    """Whether operations run by themselves (TensorFlow 2), be it inside of a tf.function."""
+    with tf.init_scope():
+        return tf.executing_eagerly()
+
+
 def runs_later(operation: Any) -> Any:
     """An operation that has to be run or depended on (TensorFlow 1); None where operations run by
     themselves."""
-    with tf.init_scope():
-        return None if tf.executing_eagerly() else operation
+    return None if runs_at_once() else operation
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function to be called in the trace of a program, if there is one: of a tf.function, what it would
+    trace.
+
+    Called as it is, a tf.function would trace in a graph of its own, where the parts of a program (main loop,
+    feeds) are not those of the program's graph.
+    """
+    if current_builder() is None or not isinstance(function, polymorphic_function.Function):
+        return function
+    if not function._autograph:
+        return function.python_function
+    return tf.__internal__.autograph.tf_convert(
+        function.python_function, tf.__internal__.autograph.control_status_ctx(), user_requested=True
+    )

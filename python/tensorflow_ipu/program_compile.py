@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from tensorflow_ipu.config import export_target
+from tensorflow_ipu.device_mapping import check_configured
 from tensorflow_ipu.graph_copy import copy_tensors, needed
 from tensorflow_ipu.lowering import LoweredFunction, lower_function
 from tensorflow_ipu.program import Carried, DeviceTarget, Program, Source, Stage, ValueRef, compile_program
@@ -98,6 +99,8 @@ class _Compiler:
 
     def compile(self, path: str) -> None:
         main = self._main
+        if main.layout is not None:
+            check_configured(main.layout.device_mapping)
         lowered: list[LoweredFunction] = []
         stages: list[Stage] = []
         count = len(main.carried)

@@ -54,7 +54,7 @@ def export_single_step(
 
     Args:
       predict_step: Python function or tf.function from tensors to tensors (one, or any nest of them).
-      export_dir: folder of the SavedModel; it must be empty or not exist.
+      export_dir: folder of the SavedModel, which may be a `file://` URL; it must be empty or not exist.
       iterations: steps in one run of the main program. Each step takes one batch.
       predict_step_signature: list or tuple of tf.TensorSpec, one for each parameter of `predict_step`. Not
         needed when `input_dataset` is given, or `predict_step` is a tf.function with an `input_signature`.
@@ -147,7 +147,7 @@ def export_pipeline(
     Args:
       computational_stages: at least two Python functions or tf.functions. The first takes `inputs` and what
         is fed; each other one takes the results of the stage before it.
-      export_dir: folder of the SavedModel; it must be empty or not exist.
+      export_dir: folder of the SavedModel, which may be a `file://` URL; it must be empty or not exist.
       iterations: times each stage runs before the pipeline restarts.
       inputs: constants for the first stage, ahead of what is fed.
       device_mapping: the IPU of each stage. None: stage k is on IPU k.

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from tensorflow_ipu.cli.command_error import CommandError
+from tensorflow_ipu.local_path import local_path
 
 _MAGIC = b"\x89TFIPU\r\n"
 
@@ -68,6 +69,10 @@ def find_executables(path: str) -> list[str]:
     Raises:
       CommandError: there is none.
     """
+    try:
+        path = local_path("PATH", path)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     if not os.path.exists(path):
         raise CommandError(f"{path} does not exist.")
     if not os.path.isdir(path):
