@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from tensorflow_ipu import config, progress, utils
 from tensorflow_ipu.config import DeviceConnectionType, IPUConfig, UnknownOptionError
@@ -71,15 +72,49 @@ def test_an_option_is_kept_and_survives_being_written(name: str, value: Any) -> 
     for written in (IPUConfig.from_dict(root.to_dict()), IPUConfig.from_json(root.to_json())):
         assert json.loads(written.to_json()) == json.loads(root.to_json())
     other = IPUConfig()
-    other.from_dict({name: _plain_value(root, name)})
+    other.from_dict({name: root.to_dict()[name]})
     assert other.to_json() == root.to_json()
+    nested: Any = root.to_dict()[name]
+    for part in reversed(name.split(".")):
+        nested = {part: nested}
+    assert IPUConfig.from_dict(nested).to_json() == root.to_json()
 
 
-def _plain_value(root: IPUConfig, name: str) -> Any:
-    value: Any = root.to_dict()
-    for part in name.split("."):
-        value = value[part]
-    return value
+def test_a_configuration_is_written_flat_with_ints() -> None:
+    root = IPUConfig()
+    root.auto_select_ipus = (1, 2)
+    root.device_connection.type = DeviceConnectionType.ON_DEMAND
+    written = root.to_dict()
+    assert written["auto_select_ipus"] == [1, 2]
+    assert written["device_connection.type"] == 1
+    assert written["selection_order"] == 0
+    assert written["floating_point_behaviour.esr"] == 0
+    assert written["optimizations.math.fast"] is False
+    assert json.loads(root.to_json()) == json.loads(json.dumps(written)) == dict(written)
+    assert written["device_connection"]["type"] == 1
+    assert written["optimizations"]["math"]["fast"] is False
+    with pytest.raises(KeyError):
+        written["device"]
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), "NEVER", DeviceConnectionType.NEVER])
+def test_enumerations_are_read_as_ints_names_or_members(value: Any) -> None:
+    root = IPUConfig.from_dict({"device_connection.type": value})
+    assert root.device_connection.type is DeviceConnectionType.NEVER
+
+
+def test_values_may_be_those_of_numpy() -> None:
+    root = IPUConfig()
+    root.auto_select_ipus = np.int64(2)  # type: ignore[assignment]
+    root.select_ipus = np.array([1, 2])  # type: ignore[assignment]
+    root.ipu_model.tiles_per_ipu = np.int32(8)  # type: ignore[assignment]
+    root.floating_point_behaviour.inv = np.bool_(True)  # type: ignore[assignment]
+    root.io_tiles.available_memory_proportion = np.float32(0.5)  # type: ignore[assignment]
+    found = [type(value) for value in (root.auto_select_ipus, root.ipu_model.tiles_per_ipu)]
+    assert found == [int, int]
+    assert root.select_ipus == [1, 2]
+    assert root.floating_point_behaviour.inv is True
+    assert json.loads(root.to_json())["io_tiles.available_memory_proportion"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -139,6 +174,8 @@ def test_a_bad_dictionary_changes_nothing() -> None:
     assert root == IPUConfig()
     with pytest.raises(ValueError, match="must be one of ALWAYS"):
         root.from_dict({"device_connection": {"type": "SOMETIMES"}})
+    with pytest.raises(ValueError, match=r"NEVER \(3\), but 4 was given"):
+        root.from_dict({"device_connection.type": 4})
 
 
 def test_options_of_two_configurations_are_apart() -> None:

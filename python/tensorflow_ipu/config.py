@@ -15,11 +15,16 @@ import difflib
 import enum
 import json
 import logging
+import operator
 import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, overload
+
+import numpy as np
+
+from tensorflow_ipu.integers import is_integer
 
 __all__ = [
     "DeviceConnectionType",
@@ -125,34 +130,49 @@ class _Kind:
     convert: Callable[[Any], Any] = lambda value: value
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
+
+
+def _is_real(value: Any) -> bool:
+    return is_integer(value) or isinstance(value, (float, np.floating))
 
 
 def _is_int_or_ints(value: Any) -> bool:
-    return _is_int(value) or (isinstance(value, (list, tuple)) and all(_is_int(item) for item in value))
+    return is_integer(value) or (
+        isinstance(value, (list, tuple, np.ndarray)) and all(is_integer(item) for item in value)
+    )
+
+
+def _int_or_ints(value: Any) -> Any:
+    if is_integer(value):
+        return operator.index(value)
+    items = [operator.index(item) for item in value]
+    return tuple(items) if isinstance(value, tuple) else items
 
 
 def _is_options(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(key, str) and isinstance(item, (str, bool, int, float)) for key, item in value.items()
+        isinstance(key, str) and (isinstance(item, str) or _is_bool(item) or _is_real(item))
+        for key, item in value.items()
     )
 
 
-_INT_OR_INTS = _Kind("an int, or a list or tuple of ints", _is_int_or_ints)
+_INT_OR_INTS = _Kind("an int, or a list or tuple of ints", _is_int_or_ints, _int_or_ints)
 _ROUNDING = _Kind(
     "a StochasticRoundingBehaviour or a bool",
-    lambda value: isinstance(value, (StochasticRoundingBehaviour, bool)),
+    lambda value: isinstance(value, StochasticRoundingBehaviour) or _is_bool(value),
+    lambda value: bool(value) if _is_bool(value) else value,
 )
 
 
 def _kind_of(default: Any) -> _Kind:
     if isinstance(default, bool):
-        return _Kind("a bool", lambda value: isinstance(value, bool))
+        return _Kind("a bool", _is_bool, bool)
     if isinstance(default, int):
-        return _Kind("an int", _is_int)
+        return _Kind("an int", is_integer, operator.index)
     if isinstance(default, float):
-        return _Kind("a float", lambda value: _is_int(value) or isinstance(value, float), float)
+        return _Kind("a float", _is_real, float)
     if isinstance(default, enum.Enum):
         of = type(default)
         return _Kind(f"a {of.__name__}", lambda value: isinstance(value, of))
@@ -473,15 +493,13 @@ class IPUConfig(
         configure_ipu_system(self, device)
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested dictionaries of plain values: enumerations as their names."""
-        result: dict[str, Any] = {}
-        for name, section, option in self.walk():
-            *parents, leaf = name.split(".")
-            level = result
-            for parent in parents:
-                level = level.setdefault(parent, {})
-            level[leaf] = _plain(getattr(section, option.name))
-        return result
+        """All options by their full names ("device_connection.type"), as plain values: enumerations as ints.
+
+        A section can be looked up as well: `to_dict()["device_connection"]["type"]`.
+        """
+        return _Written(
+            {name: _written(getattr(section, option.name)) for name, section, option in self.walk()}
+        )
 
     def to_json(self) -> str:
         """`to_dict()` as JSON."""
@@ -489,8 +507,8 @@ class IPUConfig(
 
     from_dict = _Restore(
         lambda source: source,
-        "Sets the options that the dictionary has: nested, or with dotted names. Raises"
-        " UnknownOptionError, TypeError.",
+        "Sets the options that the dictionary has: by full names or nested, enumerations as ints, names or"
+        " members. Raises UnknownOptionError, TypeError, ValueError.",
     )
     from_json = _Restore(json.loads, "`from_dict` of what the JSON text holds.")
 
@@ -516,12 +534,26 @@ class IPUConfig(
         return section._options()[leaf]
 
 
-def _plain(value: Any) -> Any:
+class _Written(dict[str, Any]):
+    """Options by their full names; the name of a section gives the options below it."""
+
+    def __missing__(self, section: str) -> dict[str, Any]:
+        below = {name.removeprefix(f"{section}."): value for name, value in self.items()}
+        below = {name: value for name, value in below.items() if f"{section}.{name}" in self}
+        if not below:
+            raise KeyError(section)
+        return _Written(below)
+
+
+def _written(value: Any) -> Any:
     if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    return dict(value) if isinstance(value, dict) else value
+        return value.value
+    return dict(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+
+
+def _readable(value: Any) -> str:
+    """An option's value as text, for people."""
+    return json.dumps(value.name if isinstance(value, enum.Enum) else _written(value))
 
 
 def _set_all(section: Section, source: Mapping[str, Any]) -> None:
@@ -545,11 +577,16 @@ def _set_all(section: Section, source: Mapping[str, Any]) -> None:
 
 
 def _parsed(option: Option[Any], value: Any) -> Any:
-    if isinstance(option.default, enum.Enum) and isinstance(value, str):
-        members = type(option.default).__members__
-        if value not in members:
-            raise ValueError(f"{option.name} must be one of {', '.join(members)}, but '{value}' was given.")
-        return members[value]
+    if not isinstance(option.default, enum.Enum) or isinstance(value, enum.Enum) or _is_bool(value):
+        return value
+    kind = type(option.default)
+    if isinstance(value, str) and value in kind.__members__:
+        return kind.__members__[value]
+    if is_integer(value) and any(member.value == value for member in kind):
+        return kind(operator.index(value))
+    if isinstance(value, str) or is_integer(value):
+        members = ", ".join(f"{member.name} ({member.value})" for member in kind)
+        raise ValueError(f"{option.name} must be one of {members}, but {value!r} was given.")
     return value
 
 
@@ -703,7 +740,7 @@ def export_target() -> ExportTarget:
         oflo=floating_point.oflo or floating_point.set_all,
         io_tiles_hold=2 if io_tiles.num_io_tiles > 0 and io_tiles.place_ops_on_io_tiles else 0,
         options={
-            name: json.dumps(_plain(getattr(section, option.name)))
+            name: _readable(getattr(section, option.name))
             for name, section, option in config.walk()
             if getattr(section, option.name) != option.default
         },
