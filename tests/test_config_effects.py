@@ -40,8 +40,9 @@ def test_the_target_is_in_the_executable(tmp_path: Path) -> None:
     serving.export_pipeline(stages, str(tmp_path / "m"), 4, predict_step_signature=FOUR)
     header = header_of(tmp_path / "m")
     target = header["target"]
-    assert (target["architecture"], target["num_ipus"]) == ("ipu1", 2)
-    assert (target["tiles_per_ipu"], int(target["memory_per_tile"])) == (1000, 256 * 1024)
+    ipu = target["ipu"]
+    assert (ipu["architecture"], target["num_ipus"]) == ("ipu1", 2)
+    assert (ipu["tiles_per_ipu"], int(ipu["memory_per_tile"])) == (1000, 256 * 1024)
     assert header["options"]["matmuls.poplar_options"] == '{"availableMemoryProportion": "0.1"}'
 
 

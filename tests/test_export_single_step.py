@@ -301,7 +301,7 @@ def test_replicas_and_timeout_are_in_the_executable(directory: str) -> None:
     )
     header = json.loads(native.inspect(os.path.join(directory, "assets", "executable.ipu")))
     assert (header["iterations"], header["replicas"], header["timeout_us"]) == ("7", 2, "1234")
-    assert header["target"]["cpu"] == "x86-64-v2"
+    assert header["target"]["ipu"]["cpu"] == "x86-64-v2"
     assert run(tf.ones([4]))[0][0] == 2
 
 

@@ -17,11 +17,13 @@ def doubling_header(**changes: object) -> str:
         "iterations": 4,
         "schedule": "SEQUENTIAL",
         "target": {
-            "architecture": "ipu2",
             "num_ipus": 1,
-            "tiles_per_ipu": 1472,
-            "memory_per_tile": 638976,
-            "cpu": "x86-64-v3",
+            "ipu": {
+                "architecture": "ipu2",
+                "tiles_per_ipu": 1472,
+                "memory_per_tile": 638976,
+                "cpu": "x86-64-v3",
+            },
         },
         "infeeds": [{"name": "x", "type": "FLOAT32", "dims": [4]}],
         "outfeeds": [{"name": "y"}],

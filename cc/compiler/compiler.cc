@@ -12,8 +12,8 @@
 #include "cc/base/status_macros.h"
 #include "cc/compiler/cpu_levels.h"
 #include "cc/compiler/stage_compiler.h"
-#include "cc/executable/compatibility.h"
 #include "cc/executable/executable.h"
+#include "cc/executable/tensorflow_build.h"
 #include "cc/executable/writer.h"
 
 namespace tfipu {
@@ -35,8 +35,8 @@ class ExecutableBuilder {
       return absl::InvalidArgumentError(absl::StrCat("Found HLO for ", stage_hlo.size(), " stages, expected ",
                                                      header_.stages_size(), " and at least one"));
     }
-    *header_.mutable_build() = RuntimeIdentity::Current().build;
-    Target& target = *header_.mutable_target();
+    *header_.mutable_build() = TensorFlowBuild();
+    IpuTarget& target = *header_.mutable_target()->mutable_ipu();
     if (target.cpu().empty()) target.set_cpu(kDefaultCpu);
     TFIPU_ASSIGN_OR_RETURN(const std::vector<std::string> features, CpuFeatures(target.cpu()));
     target.clear_cpu_features();
@@ -155,7 +155,7 @@ class ExecutableBuilder {
 
   absl::Status AddStage(ExecutableHeader& program, int s, const std::string& hlo, bool whole) {
     TFIPU_ASSIGN_OR_RETURN(StageCode compiled,
-                           CompileStage(hlo, header_.target().cpu(), options_.weight_threshold));
+                           CompileStage(hlo, header_.target().ipu().cpu(), options_.weight_threshold));
     TFIPU_RETURN_IF_ERROR(CheckArguments(program, s, compiled.signature));
     Stage& stage = *program.mutable_stages(s);
     std::uint64_t memory = compiled.code_size + compiled.temp_size;
@@ -241,7 +241,7 @@ class ExecutableBuilder {
   }
 
   absl::Status CheckMemory() const {
-    const Target& target = header_.target();
+    const IpuTarget& target = header_.target().ipu();
     const std::uint64_t available = target.tiles_per_ipu() * target.memory_per_tile();
     if (available == 0) return absl::OkStatus();
     for (const auto& [ipu, needed] : memory_of_ipu_) {

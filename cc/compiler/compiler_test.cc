@@ -14,8 +14,8 @@
 #include "absl/strings/str_join.h"
 #include "cc/compiler/cpu_levels.h"
 #include "cc/device/emulator/testing_program.h"
-#include "cc/executable/compatibility.h"
 #include "cc/executable/executable.h"
+#include "cc/executable/tensorflow_build.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -57,9 +57,10 @@ TEST(CompilerTest, FillsInTheHeader) {
   auto executable = TestingProgram::Chain({Dot(), kIdentity}).Compile();
   ASSERT_TRUE(executable.ok()) << executable.status();
   const ExecutableHeader& header = (*executable)->header();
-  EXPECT_EQ(header.build().SerializeAsString(), RuntimeIdentity::Current().build.SerializeAsString());
-  EXPECT_EQ(header.target().cpu(), "x86-64-v3");
-  EXPECT_THAT(header.target().cpu_features(), AllOf(Contains("avx2"), Contains("fma"), Contains("sse4.2")));
+  EXPECT_EQ(header.build().SerializeAsString(), TensorFlowBuild().SerializeAsString());
+  EXPECT_EQ(header.target().ipu().cpu(), "x86-64-v3");
+  EXPECT_THAT(header.target().ipu().cpu_features(),
+              AllOf(Contains("avx2"), Contains("fma"), Contains("sse4.2")));
   EXPECT_EQ(Results(header, 0), "float32[4]");
   EXPECT_EQ(ToString(header.outfeeds(0)), "float32[4]");
   EXPECT_EQ(header.outfeeds(0).name(), "y");
@@ -198,8 +199,8 @@ TEST(CompilerTest, CompilesInSeveralThreadsAtOnce) {
 
 TEST(CompilerTest, RefusesMoreThanTheMemoryOfAnIpu) {
   TestingProgram program = TestingProgram::Chain({Dot(1), Dot(2)});
-  program.header.mutable_target()->set_tiles_per_ipu(4);
-  program.header.mutable_target()->set_memory_per_tile(4096);
+  program.header.mutable_target()->mutable_ipu()->set_tiles_per_ipu(4);
+  program.header.mutable_target()->mutable_ipu()->set_memory_per_tile(4096);
   EXPECT_TRUE(StatusOf(program).ok()) << "each stage has an IPU of its own";
   program.header.mutable_stages(1)->set_ipu(0);
   const absl::Status status = StatusOf(program);
@@ -209,8 +210,8 @@ TEST(CompilerTest, RefusesMoreThanTheMemoryOfAnIpu) {
                     HasSubstr("The program needs "), HasSubstr("'stage1': ")));
   // The same weights are in the IPU's memory once.
   program = TestingProgram::Chain({Dot(1), Dot(1)});
-  program.header.mutable_target()->set_tiles_per_ipu(4);
-  program.header.mutable_target()->set_memory_per_tile(4096);
+  program.header.mutable_target()->mutable_ipu()->set_tiles_per_ipu(4);
+  program.header.mutable_target()->mutable_ipu()->set_memory_per_tile(4096);
   program.header.mutable_stages(1)->set_ipu(0);
   EXPECT_TRUE(StatusOf(program).ok()) << StatusOf(program);
 }
@@ -266,11 +267,11 @@ TEST(CompilerTest, RefusesHloAndHeaderThatDoNotFit) {
 
 TEST(CompilerTest, GeneratesCodeForNamedCpusOnly) {
   TestingProgram program = TestingProgram::OneStage(kIdentity);
-  program.header.mutable_target()->set_cpu("x86-64");
+  program.header.mutable_target()->mutable_ipu()->set_cpu("x86-64");
   auto executable = program.Compile();
   ASSERT_TRUE(executable.ok()) << executable.status();
-  EXPECT_THAT((*executable)->header().target().cpu_features(), Not(Contains("avx2")));
-  program.header.mutable_target()->set_cpu("abacus");
+  EXPECT_THAT((*executable)->header().target().ipu().cpu_features(), Not(Contains("avx2")));
+  program.header.mutable_target()->mutable_ipu()->set_cpu("abacus");
   EXPECT_THAT(StatusOf(program).message(), AllOf(HasSubstr("'abacus'"), HasSubstr("x86-64-v3")));
 }
 

@@ -1,5 +1,5 @@
-// What an engine needs of a device. cc/device/emulator implements it on the CPU; hardware would be a folder
-// beside it.
+// What an engine needs of a device. Each kind of device is a folder beside this file that implements it, and
+// a line in installed/installed_backends.cc.
 //
 // Backend --Load--> Program --CreateDevice--> Device --Run--> steps
 #ifndef CC_DEVICE_DEVICE_H_
@@ -70,7 +70,7 @@ class StepSource {
   virtual void Interrupt() {}
 };
 
-// One emulated or real set of IPUs with a program on it.
+// The devices, emulated or real, that one copy of a program takes.
 //
 // States: idle -> Run() -> running -> (NextStep() returns nullptr) -> idle
 //                                  -> (failure) -> failed -> Reset() -> idle
@@ -111,15 +111,32 @@ class Program {
       absl::Span<const ConstBuffer> startup_inputs) = 0;
 };
 
+// What a kind of device offers in this process, in the terms of an executable's target.
+struct Offer {
+  Target target;
+  absl::Status status;  // why it cannot be used, as far as that is known
+};
+
 // A kind of device. Thread-safe; lives until the process ends.
 class Backend {
  public:
   virtual ~Backend() = default;
 
+  // The kind of target that it loads.
+  virtual Target::KindCase kind() const = 0;
+
+  // OK, or the first difference between what the executable is for and what is here, naming both and what to
+  // do: InvalidArgument, or what the device itself says. Looks at the header only, which is of this kind. May
+  // take as long as starting the device does.
+  virtual absl::Status Check(const ExecutableHeader& header) = 0;
+
   // Puts the executable's code into memory, without generating any, and runs it once so that the first call
-  // is as fast as the others. FailedPrecondition or InvalidArgument when this machine cannot run it, naming
-  // why.
+  // is as fast as the others. The executable has passed Check(). FailedPrecondition or InvalidArgument when
+  // this machine cannot run it, naming why.
   virtual absl::StatusOr<std::shared_ptr<Program>> Load(std::shared_ptr<const Executable> executable) = 0;
+
+  // For people who compare.
+  virtual std::vector<Offer> Offers() = 0;
 };
 
 }  // namespace tfipu

@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "cc/base/status_macros.h"
-#include "cc/executable/compatibility.h"
 
 namespace tfipu {
 
@@ -86,8 +85,6 @@ absl::StatusOr<std::shared_ptr<Engine>> EngineManager::StartOrAttachStarting(
 
 absl::StatusOr<std::shared_ptr<Program>> EngineManager::LoadProgram(
     std::shared_ptr<const Executable> executable) {
-  TFIPU_RETURN_IF_ERROR(
-      CheckCompatibility(executable->header(), RuntimeIdentity::Current(), RuntimeHashCheckEnabled()));
   std::shared_ptr<LoadedProgram> loaded;
   {
     absl::MutexLock lock(&mutex_);
@@ -100,7 +97,7 @@ absl::StatusOr<std::shared_ptr<Program>> EngineManager::LoadProgram(
     absl::MutexLock lock(&mutex_);
     if (std::shared_ptr<Program> program = loaded->program.lock()) return program;
   }
-  TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<Program> program, backend_->Load(std::move(executable)));
+  TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<Program> program, backends_.Load(std::move(executable)));
   absl::MutexLock lock(&mutex_);
   loaded->program = program;
   return program;

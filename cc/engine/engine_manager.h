@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "cc/device/backends.h"
 #include "cc/engine/engine.h"
 #include "cc/engine/engine_key.h"
 
@@ -33,16 +34,16 @@ struct EngineDefaults {
 // that StartOrAttach() or Find() gave. Thread-safe.
 class EngineManager {
  public:
-  explicit EngineManager(Backend* backend) : backend_(backend) {}
+  explicit EngineManager(const Backends& backends) : backends_(backends) {}
 
-  // The process-wide manager over the emulator.
+  // The process-wide manager over all backends of this build.
   static EngineManager& Global();
 
   // Set before the first engine starts.
   void set_defaults(const EngineDefaults& defaults);
 
   // The engine of that name if it runs, else a new one on the executable at `path`, which is checked first
-  // (compatibility.h). A running engine on an executable with other contents is AlreadyExists; no file is
+  // (Backends::Check()). A running engine on an executable with other contents is AlreadyExists; no file is
   // read when it was started from the same path. Concurrent calls for one name start it once. A program is
   // loaded once for all engines on the same contents. `timeout` is EngineOptions::timeout, unless the
   // defaults set one; negative: the executable's own.
@@ -72,7 +73,7 @@ class EngineManager {
   absl::StatusOr<std::shared_ptr<Program>> LoadProgram(std::shared_ptr<const Executable> executable);
   void RemoveUnused() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  Backend* const backend_;
+  const Backends& backends_;
   absl::Mutex mutex_;
   EngineDefaults defaults_ ABSL_GUARDED_BY(mutex_);
   std::map<EngineKey, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);

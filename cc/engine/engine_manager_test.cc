@@ -25,7 +25,8 @@ class EngineManagerTest : public ::testing::Test {
 
   const std::shared_ptr<FakeScript> script_ = std::make_shared<FakeScript>();
   FakeBackend backend_{script_};
-  EngineManager manager_{&backend_};
+  const Backends backends_{{&backend_}};
+  EngineManager manager_{backends_};
 };
 
 TEST_F(EngineManagerTest, StartsOnceAndAttaches) {
@@ -117,14 +118,14 @@ TEST_F(EngineManagerTest, MissingAndIncompatibleFilesAreErrors) {
   EXPECT_EQ(manager_.StartOrAttach({{}, "a"}, TestPath("nothing"), kOwnTimeout, {}).status().code(),
             absl::StatusCode::kNotFound);
   ExecutableHeader header = FakeExecutable({})->header();
-  header.mutable_build()->set_tensorflow_version("1.15.0");
+  header.mutable_build()->set_runtime_hash("0123456789abcdef");
   ExecutableWriter writer;
   AddTestBlobs(header, writer);
   const std::string path = TestPath("old");
   ASSERT_TRUE(writer.Write(header, path).ok());
   auto old = manager_.StartOrAttach({{}, "a"}, path, kOwnTimeout, {});
   EXPECT_EQ(old.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(old.status().message(), HasSubstr("1.15.0"));
+  EXPECT_THAT(old.status().message(), HasSubstr("0123456789abcdef"));
   EXPECT_EQ(script_->loads(), 0);
 }
 

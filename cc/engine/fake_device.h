@@ -90,11 +90,14 @@ class FakeScript {
 std::shared_ptr<Program> FakeProgramOf(std::shared_ptr<FakeScript> script,
                                        std::shared_ptr<const Executable> executable);
 
-// Loads any executable as a fake program.
+// Loads any executable for an IPU as a fake program.
 class FakeBackend : public Backend {
  public:
   explicit FakeBackend(std::shared_ptr<FakeScript> script) : script_(std::move(script)) {}
+  Target::KindCase kind() const override { return Target::kIpu; }
+  absl::Status Check(const ExecutableHeader& header) override { return absl::OkStatus(); }
   absl::StatusOr<std::shared_ptr<Program>> Load(std::shared_ptr<const Executable> executable) override;
+  std::vector<Offer> Offers() override { return {}; }
 
  private:
   const std::shared_ptr<FakeScript> script_;

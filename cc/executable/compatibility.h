@@ -1,33 +1,30 @@
-// Whether an executable may run here: versions, device and CPU. The written policy is docs/compatibility.md.
+// Whether this build understands an executable, and the words in which one is refused. What its target needs
+// is for the backend of that kind to check (cc/device/device.h). The written policy is docs/compatibility.md.
 #ifndef CC_EXECUTABLE_COMPATIBILITY_H_
 #define CC_EXECUTABLE_COMPATIBILITY_H_
 
-#include <string>
-#include <vector>
-
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "cc/executable/executable.pb.h"
 
 namespace tfipu {
 
-// What runs in this process: versions of TensorFlow and this package, the target, and the CPU's features.
-struct RuntimeIdentity {
-  Build build;
-  Target target;                           // type, cpu_features of this machine, remote_buffers
-  std::vector<std::string> architectures;  // those that can be run
+// Version and runtime hash of this package, and the git version of the TensorFlow it was built against. The
+// version of TensorFlow is not set: whoever links TensorFlow knows it (tensorflow_build.h).
+const Build& RuntimeBuild();
 
-  static const RuntimeIdentity& Current();
-};
+// OK, or InvalidArgument when the executable was written by code that gives another meaning to its header or
+// its blobs.
+absl::Status CheckRuntimeHash(const Build& build);
 
-// OK, or InvalidArgument that names the first difference, what was found in the executable, what is expected
-// here and what to do about it. Compared: TensorFlow's major.minor and git version, the runtime hash, target
-// type and architecture, remote buffers, CPU features. `check_runtime_hash` is false under
-// TF_POPLAR_FLAGS=--disable_poplar_version_check.
-absl::Status CheckCompatibility(const ExecutableHeader& header, const RuntimeIdentity& runtime,
-                                bool check_runtime_hash = true);
-
-// True unless TF_POPLAR_FLAGS holds --disable_poplar_version_check.
+// False under TF_POPLAR_FLAGS=--disable_poplar_version_check.
 bool RuntimeHashCheckEnabled();
+
+// InvalidArgument: the executable is for `what` `found`, and here is `expected`; then what to do.
+absl::Status Incompatible(absl::string_view what, absl::string_view found, absl::string_view expected,
+                          absl::string_view advice);
+
+inline constexpr absl::string_view kExportAgain = "Export the model again with the versions that serve it.";
 
 }  // namespace tfipu
 

@@ -99,7 +99,7 @@ void Use(const Executable& executable) {
     Demand(bytes.size() == blob.size() && IsAligned(bytes.data()));
     Demand(Sha256::Of(bytes) == blob.sha256());
   });
-  (void)CheckCompatibility(header, RuntimeIdentity::Current());
+  (void)CheckRuntimeHash(header.build());
 }
 
 }  // namespace

@@ -158,13 +158,14 @@ TEST_F(ExecutableTest, TextModeTransferIsRefused) {
 }
 
 TEST_F(ExecutableTest, OtherFormatVersionsAreUnimplementedAndNamed) {
-  for (int version : {0, 2, 255}) {
+  for (int version : {0, 1, 3, 255}) {
     std::string bytes = good_;
     bytes[8] = static_cast<char>(version);
     const absl::Status status = OpenBytes(bytes);
     EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
     EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("found format version ", version)));
-    EXPECT_THAT(std::string(status.message()), HasSubstr("expected version 1"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("expected version 2"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("Export the model again"));
   }
 }
 

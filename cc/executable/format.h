@@ -17,7 +17,7 @@ namespace tfipu {
 
 // The first byte is not text, and the line ends show a file that went through a text-mode transfer.
 inline constexpr absl::string_view kMagic = "\x89TFIPU\r\n";
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
 
 // Raised when code or runtime interpret a header or a blob in a new way although executable.proto stays as it
 // is: another order of arguments, another meaning of a field, other contents of a blob.

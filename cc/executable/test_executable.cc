@@ -6,9 +6,9 @@
 #include <fstream>
 #include <iterator>
 
-#include "cc/executable/compatibility.h"
 #include "cc/executable/executable.h"
 #include "cc/executable/format.h"
+#include "cc/executable/tensorflow_build.h"
 
 namespace tfipu {
 namespace {
@@ -29,11 +29,11 @@ void Refer(ValueRef* ref, ValueRef::Source source, int index, int stage = 0) {
 
 ExecutableHeader TestHeader() {
   ExecutableHeader header;
-  *header.mutable_build() = RuntimeIdentity::Current().build;
-  Target& target = *header.mutable_target();
-  target.set_type(Target::IPU_MODEL);
+  *header.mutable_build() = TensorFlowBuild();
+  header.mutable_target()->set_num_ipus(2);
+  IpuTarget& target = *header.mutable_target()->mutable_ipu();
+  target.set_type(IpuTarget::IPU_MODEL);
   target.set_architecture("ipu2");
-  target.set_num_ipus(2);
   target.set_tiles_per_ipu(1472);
   target.set_memory_per_tile(638976);
   target.set_cpu("x86-64");

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "cc/base/sha256.h"
 #include "cc/base/status_macros.h"
 #include "cc/executable/executable.h"
 #include "cc/executable/row_variants.h"
@@ -127,8 +128,21 @@ class References {
 };
 
 absl::Status CheckTarget(const Target& target) {
-  if (!Target::Type_IsValid(target.type())) {
-    return Refuse("target.type", absl::StrCat(static_cast<int>(target.type())), "a known target type");
+  switch (target.kind_case()) {
+    case Target::kIpu:
+      if (!IpuTarget::Type_IsValid(target.ipu().type())) {
+        return Refuse("target.ipu.type", absl::StrCat(static_cast<int>(target.ipu().type())),
+                      "a known target type");
+      }
+      break;
+    case Target::kPjrt:
+      if (target.pjrt().platform().empty()) return Refuse("target.pjrt.platform", "empty", "a platform");
+      if (const std::size_t size = target.pjrt().plugin().sha256().size(); size != Sha256::kSize) {
+        return Refuse("target.pjrt.plugin.sha256.size", absl::StrCat(size), absl::StrCat(Sha256::kSize));
+      }
+      break;
+    case Target::KIND_NOT_SET:
+      return Refuse("target", "of no kind", "a target of a known kind");
   }
   return CheckRange("target.num_ipus", target.num_ipus(), 1u, kMaxIpus);
 }

@@ -18,7 +18,7 @@ inline constexpr std::uint64_t kMaxMicroseconds = 1'000'000'000'000'000;  // 31 
 
 // OK, or InvalidArgument that names the first field that is wrong, what it holds and what was expected. The
 // writer and the reader both call it, so who holds an Executable may rely on:
-//   - at least one stage, one IPU, one iteration; every enum has a known value
+//   - at least one stage, one device, one iteration; every enum has a known value
 //   - every TensorSpec has a known element type, no negative dimension and at most kMaxBytes
 //   - infeeds, outfeeds and start-up inputs have names, unique among their like
 //   - every ValueRef names an existing value; a STAGE_RESULT is of an earlier stage; `stage` is 0 for other
@@ -26,7 +26,7 @@ inline constexpr std::uint64_t kMaxMicroseconds = 1'000'000'000'000'000;  // 31 
 //   - every stage has code, every weight a blob of its spec's size
 //   - carried values and outfeeds have the type and shape of the values they refer to
 //   - with dynamic_batch, all feeds have the same leading dimension, not 0
-//   - every IPU index is below target.num_ipus
+//   - the target is of a known kind; every device index is below target.num_ipus
 // It does not look at where blobs lie: see Layout() in format.h.
 absl::Status Validate(const ExecutableHeader& header);
 

@@ -31,7 +31,15 @@ TEST(ValidateTest, EachContradictionIsNamed) {
   };
   const std::uint64_t top = ~std::uint64_t{0};
   const Case cases[] = {
-      {"target.type is 7", [](H& h) { h.mutable_target()->set_type(static_cast<Target::Type>(7)); }},
+      {"target.ipu.type is 7",
+       [](H& h) { h.mutable_target()->mutable_ipu()->set_type(static_cast<IpuTarget::Type>(7)); }},
+      {"target is of no kind", [](H& h) { h.mutable_target()->clear_ipu(); }},
+      {"target.pjrt.platform is empty", [](H& h) { h.mutable_target()->mutable_pjrt(); }},
+      {"target.pjrt.plugin.sha256.size is 3",
+       [](H& h) {
+         h.mutable_target()->mutable_pjrt()->set_platform("cpu");
+         h.mutable_target()->mutable_pjrt()->mutable_plugin()->set_sha256("abc");
+       }},
       {"target.num_ipus is 0", [](H& h) { h.mutable_target()->set_num_ipus(0); }},
       {"target.num_ipus is 4294967295", [](H& h) { h.mutable_target()->set_num_ipus(~0u); }},
       {"iterations is 0", [](H& h) { h.set_iterations(0); }},

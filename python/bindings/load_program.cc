@@ -14,9 +14,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "cc/base/status_macros.h"
-#include "cc/device/emulator/emulator.h"
+#include "cc/device/installed/installed_backends.h"
 #include "cc/engine/engine.h"
-#include "cc/executable/compatibility.h"
 #include "cc/executable/executable.h"
 #include "cc/executable/writer.h"
 #include "cc/load/load_driver.h"
@@ -103,15 +102,13 @@ class LoadProgram {
  private:
   absl::Status Load(const std::string& path, std::uint64_t iterations) {
     TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<const Executable> executable, Executable::Open(path));
-    TFIPU_RETURN_IF_ERROR(
-        CheckCompatibility(executable->header(), RuntimeIdentity::Current(), RuntimeHashCheckEnabled()));
     if (iterations != 0 && iterations != executable->header().iterations()) {
       TFIPU_ASSIGN_OR_RETURN(executable, WithIterations(*executable, iterations));
     }
     for (const TensorSpec& spec : executable->header().startup_inputs()) {
       startup_inputs_.push_back(RandomTensor(spec.type(), *TensorSize(spec), startup_inputs_.size()));
     }
-    TFIPU_ASSIGN_OR_RETURN(program_, Emulator().Load(std::move(executable)));
+    TFIPU_ASSIGN_OR_RETURN(program_, InstalledBackends().Load(std::move(executable)));
     return absl::OkStatus();
   }
 

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "cc/compiler/compiler.h"
+#include "cc/device/installed/installed_backends.h"
 #include "cc/engine/engine_manager.h"
-#include "cc/executable/compatibility.h"
 #include "cc/executable/executable.h"
+#include "cc/executable/tensorflow_build.h"
 #include "python/bindings/load_program.h"
 #include "python/bindings/status_error.h"
 
@@ -157,14 +157,27 @@ PYBIND11_MODULE(_native, module) {
   module.def(
       "check_compatibility",
       [](const std::string& path) {
-        ThrowIfError(CheckCompatibility(OpenFile(path)->header(), RuntimeIdentity::Current(),
-                                        RuntimeHashCheckEnabled()));
+        const std::shared_ptr<const Executable> executable = OpenFile(path);
+        absl::Status status;
+        {
+          py::gil_scoped_release release;
+          status = InstalledBackends().Check(executable->header());
+        }
+        ThrowIfError(status);
       },
       py::arg("path"));
-  module.def("runtime_identity", [] {
-    const RuntimeIdentity& identity = RuntimeIdentity::Current();
-    return absl::StrCat("{\"build\":", ToJson(identity.build), ",\"target\":", ToJson(identity.target),
-                        ",\"architectures\":[\"", absl::StrJoin(identity.architectures, "\",\""), "\"]}");
+  module.def("runtime_identity", [] { return absl::StrCat("{\"build\":", ToJson(TensorFlowBuild()), "}"); });
+  module.def("offers", [] {
+    std::vector<Offer> offers;
+    {
+      py::gil_scoped_release release;
+      offers = InstalledBackends().Offers();
+    }
+    py::list listed;
+    for (const Offer& offer : offers) {
+      listed.append(py::make_tuple(ToJson(offer.target), std::string(offer.status.message())));
+    }
+    return listed;
   });
 
   py::class_<EngineHandle>(module, "EngineHandle")

@@ -62,8 +62,11 @@ def check_compatibility(path: str) -> None:
     """Raises StatusError, which names the first difference, if the executable cannot run in this process."""
 
 def runtime_identity() -> str:
-    """What runs in this process, in JSON: {"build": Build, "target": Target, "architectures": [...]}; the
-    messages are those of cc/executable/executable.proto."""
+    """What runs in this process, in JSON: {"build": Build}, as in cc/executable/executable.proto."""
+
+def offers() -> list[tuple[str, str]]:
+    """Targets that can be run in this process: each a Target of executable.proto in JSON, and why it cannot be
+    used after all, or ""."""
 
 def keep_engine(name: str) -> EngineHandle:
     """Keeps the running engine of that name. Raises StatusError when none runs."""

@@ -128,13 +128,14 @@ def header_json(program: Program) -> str:
     target = program.target
     header = {
         "target": {
-            "type": "IPU_MODEL",
-            "architecture": target.architecture,
             "numIpus": target.num_ipus,
-            "tilesPerIpu": target.tiles_per_ipu,
-            "memoryPerTile": str(target.memory_per_tile),
-            "cpu": target.cpu,
-            "remoteBuffers": target.remote_buffers,
+            "ipu": {
+                "architecture": target.architecture,
+                "tilesPerIpu": target.tiles_per_ipu,
+                "memoryPerTile": str(target.memory_per_tile),
+                "cpu": target.cpu,
+                "remoteBuffers": target.remote_buffers,
+            },
         },
         "name": program.name,
         "iterations": str(program.iterations),

@@ -1,4 +1,4 @@
-// A device of the emulator: runs a loaded program's steps on the CPU.
+// A program that the emulator has loaded, and the devices it makes of it.
 #ifndef CC_DEVICE_EMULATOR_EMULATED_DEVICE_H_
 #define CC_DEVICE_EMULATOR_EMULATED_DEVICE_H_
 
@@ -35,11 +35,9 @@ struct LoadedProgram {
   }
 };
 
-// A device with a thread for each lane of the plan but the first, which the thread inside Run() serves when
-// the plan allows it. Stages run as soon as their arguments are there; a step's results are handed out in
-// order, when the steps that must have entered behind it have. Dummy steps count as entered and are not
-// computed: carried values pass them unchanged. InvalidArgument: the start-up inputs are not those of the
-// executable, or the environment asks for a fault that cannot be read.
+// A device for the program: sequential_device.h or pipelined_device.h, as its plan asks for. InvalidArgument:
+// the start-up inputs are not those of the executable, or the environment asks for a fault that cannot be
+// read.
 absl::StatusOr<std::unique_ptr<Device>> MakeEmulatedDevice(std::shared_ptr<const LoadedProgram> program,
                                                            absl::Span<const ConstBuffer> startup_inputs);
 

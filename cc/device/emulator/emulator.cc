@@ -10,6 +10,7 @@
 #include "cc/base/status_macros.h"
 #include "cc/device/emulator/emulated_device.h"
 #include "cc/device/emulator/floating_point.h"
+#include "cc/device/emulator/ipu_compatibility.h"
 #include "cc/device/emulator/native_code.h"
 #include "cc/device/emulator/plan.h"
 #include "cc/executable/row_variants.h"
@@ -90,6 +91,12 @@ class EmulatedProgram : public Program {
 
 class EmulatorBackend : public Backend {
  public:
+  Target::KindCase kind() const override { return Target::kIpu; }
+
+  absl::Status Check(const ExecutableHeader& header) override {
+    return CheckIpuCompatibility(header, IpuIdentity::Current());
+  }
+
   absl::StatusOr<std::shared_ptr<Program>> Load(std::shared_ptr<const Executable> executable) override {
     const ExecutableHeader& header = executable->header();
     auto loaded = std::make_shared<LoadedProgram>();
@@ -102,6 +109,17 @@ class EmulatorBackend : public Backend {
       loaded->variants.push_back(std::move(stages));
     }
     return std::make_shared<EmulatedProgram>(std::move(loaded));
+  }
+
+  std::vector<Offer> Offers() override {
+    const IpuIdentity& identity = IpuIdentity::Current();
+    std::vector<Offer> offers;
+    for (const std::string& architecture : identity.architectures) {
+      IpuTarget& target = *offers.emplace_back().target.mutable_ipu();
+      target = identity.target;
+      target.set_architecture(architecture);
+    }
+    return offers;
   }
 };
 

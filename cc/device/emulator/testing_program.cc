@@ -70,9 +70,9 @@ TestingProgram TestingProgram::ChainOfModules(std::vector<std::string> stages,
   header.set_hold(schedule == SEQUENTIAL ? 0 : stages.size() - 1);
   header.set_timeout_us(5000);
   header.set_replicas(1);
-  Target& target = *header.mutable_target();
+  header.mutable_target()->set_num_ipus(stages.size());
+  IpuTarget& target = *header.mutable_target()->mutable_ipu();
   target.set_architecture("ipu2");
-  target.set_num_ipus(stages.size());
   target.set_tiles_per_ipu(1472);
   target.set_memory_per_tile(624 * 1024);
   TensorSpec& infeed = *header.add_infeeds();

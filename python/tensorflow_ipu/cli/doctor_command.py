@@ -11,23 +11,21 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from tensorflow_ipu.cli.command_error import CommandError
-from tensorflow_ipu.cli.executable_files import find_executables, native, read_header, runtime_identity
+from tensorflow_ipu.cli.executable_files import (
+    find_executables,
+    native,
+    offers,
+    read_header,
+    runtime_identity,
+)
+from tensorflow_ipu.cli.target_text import Finding, compare, compare_target
 from tensorflow_ipu.cli.text_table import size_text
 
 _SERVER = "tensorflow_model_server"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `state` is "ok", "note" (does not keep it from running) or "bad"."""
-
-    subject: str
-    state: str
-    text: str
 
 
 def add_to(commands: Any) -> None:
@@ -96,7 +94,7 @@ def _examine(path: str, run_it: bool) -> Iterator[Finding]:
         yield Finding("file", "bad", str(error))
         return
     yield Finding("file", "ok", f"{size_text(header['file_size'])}, every checksum is right")
-    yield from _compare(header, runtime_identity())
+    yield from _compare(header)
     try:
         native().check_compatibility(path)
     except native().StatusError as error:
@@ -107,38 +105,20 @@ def _examine(path: str, run_it: bool) -> Iterator[Finding]:
         yield _run_once(path)
 
 
-def _compare(header: dict[str, Any], here: dict[str, Any]) -> Iterator[Finding]:
-    def compare(subject: str, found: str, expected: str, same: bool, otherwise: str = "bad") -> Finding:
-        text = found if found == expected else f"{found}; here: {expected}"
-        return Finding(subject, "ok" if same else otherwise, text)
-
-    built, runs = header["build"], here["build"]
-    found, expected = built["tensorflow_version"], runs["tensorflow_version"]
-    yield compare("TensorFlow", found, expected, found.split(".")[:2] == expected.split(".")[:2])
-    found, expected = built["tensorflow_git_version"], runs["tensorflow_git_version"]
-    yield compare("TensorFlow build", found, expected, found == expected)
+def _compare(header: dict[str, Any]) -> Iterator[Finding]:
+    built, runs = header["build"], runtime_identity()["build"]
+    target = header["target"]
+    if target["kind"] == "ipu":  # the code is TensorFlow's XLA's
+        found, expected = built["tensorflow_version"], runs["tensorflow_version"]
+        yield compare("TensorFlow", found, expected, found.split(".")[:2] == expected.split(".")[:2])
+        found, expected = built["tensorflow_git_version"], runs["tensorflow_git_version"]
+        yield compare("TensorFlow build", found, expected, found == expected)
     found, expected = built["runtime_hash"], runs["runtime_hash"]
     skipped = "--disable_poplar_version_check" in os.environ.get("TF_POPLAR_FLAGS", "").split()
     yield compare("runtime hash", found, expected, found == expected, "note" if skipped else "bad")
     found, expected = built["runtime_version"], runs["runtime_version"]
     yield compare("tensorflow_ipu", found, expected, found == expected, "note")
-    target = header["target"]
-    yield compare("target", target["type"], here["target"]["type"], target["type"] == here["target"]["type"])
-    architectures = here["architectures"]
-    yield compare(
-        "architecture",
-        target["architecture"],
-        target["architecture"] if target["architecture"] in architectures else ", ".join(architectures),
-        target["architecture"] in architectures,
-    )
-    missing = [feature for feature in target["cpu_features"] if feature not in here["target"]["cpu_features"]]
-    yield Finding(
-        "CPU",
-        "bad" if missing else "ok",
-        f"code for {target['cpu']}; this machine has not: {', '.join(missing)}"
-        if missing
-        else f"code for {target['cpu']}; this machine has the {len(target['cpu_features'])} features it uses",
-    )
+    yield from compare_target(target, offers(target["kind"]))
 
 
 def _resources(header: dict[str, Any]) -> Iterator[Finding]:
@@ -152,6 +132,8 @@ def _resources(header: dict[str, Any]) -> Iterator[Finding]:
             "ok" if needed < available else "note",
             f"needs about {size_text(needed)}, available are {size_text(available)}",
         )
+    if header["target"]["kind"] != "ipu":
+        return
     threads = replicas * len({stage["ipu"] for stage in header["stages"]})
     cores = len(os.sched_getaffinity(0))
     yield Finding(

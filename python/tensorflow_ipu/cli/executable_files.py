@@ -114,11 +114,15 @@ def only_executable(path: str) -> str:
 def read_header(path: str) -> dict[str, Any]:
     """The header of an executable: fields named as in executable.proto, digests in hexadecimal.
 
+    The target has the fields of its kind beside its own, and `kind`: "ipu" or "pjrt".
+
     Raises:
       CommandError: it is damaged, or no executable.
     """
     try:
-        return _plain(json.loads(native().inspect(path)))
+        header = _plain(json.loads(native().inspect(path)))
+        header["target"] = _flat_target(header["target"])
+        return header
     except native().StatusError as error:
         raise CommandError(error.message) from None
 
@@ -132,8 +136,24 @@ def read_digest(path: str) -> str:
 
 
 def runtime_identity() -> dict[str, Any]:
-    """What runs in this process: build, target and architectures."""
+    """What runs in this process: its build."""
     return _plain(json.loads(native().runtime_identity()))
+
+
+def offers(kind: str) -> list[dict[str, Any]]:
+    """Targets of a kind that can be run in this process, like those of headers, with `problem`: why one cannot be
+    used after all, or ""."""
+    found = [
+        _flat_target(_plain(json.loads(target))) | {"problem": problem}
+        for target, problem in native().offers()
+    ]
+    return [target for target in found if target["kind"] == kind]
+
+
+def _flat_target(target: dict[str, Any]) -> dict[str, Any]:
+    kind = next(name for name in ("ipu", "pjrt") if name in target)
+    rest = {name: value for name, value in target.items() if name != kind}
+    return {"kind": kind, **rest, **target[kind]}
 
 
 def shape_text(spec: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from tensorflow_ipu.cli.executable_files import (
     shape_text,
     tensor_bytes,
 )
+from tensorflow_ipu.cli.target_text import describe_target, memory_of_device
 from tensorflow_ipu.cli.text_table import count_text, listing, size_text, table
 
 
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 def _describe(report: dict[str, Any]) -> Iterator[str]:
     header = report["header"]
     build, target = header["build"], header["target"]
-    memory = target["tiles_per_ipu"] * target["memory_per_tile"]
+    memory = memory_of_device(target)
     exceptions = [name for name in ("inv", "div0", "oflo") if header["floating_point"][name]]
     if header["dynamic_batch"]:
         smaller = ", ".join(str(variant["rows"]) for variant in header["row_variants"])
@@ -82,13 +83,7 @@ def _describe(report: dict[str, Any]) -> Iterator[str]:
             ),
             ("replicas", str(header["replicas"]) if header["replicas"] else "as whoever runs it chooses"),
             ("ends a run on", ", ".join(exceptions) or "no floating-point exception"),
-            (
-                "target",
-                f"{target['type']} {target['architecture']}, {count_text(target['num_ipus'], 'IPU')} of "
-                f"{count_text(target['tiles_per_ipu'], 'tile')} with {size_text(target['memory_per_tile'])} "
-                f"({size_text(memory)} an IPU)",
-            ),
-            ("code for CPU", f"{target['cpu']} ({', '.join(target['cpu_features']) or 'no features'})"),
+            *describe_target(target),
             (
                 "made with",
                 f"tensorflow_ipu {build['runtime_version']} (runtime hash {build['runtime_hash']}), "

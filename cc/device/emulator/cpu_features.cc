@@ -1,4 +1,4 @@
-#include "cc/executable/cpu_features.h"
+#include "cc/device/emulator/cpu_features.h"
 
 #include <algorithm>
 #include <cstdint>

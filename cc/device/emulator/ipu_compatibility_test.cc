@@ -1,9 +1,8 @@
-#include "cc/executable/compatibility.h"
+#include "cc/device/emulator/ipu_compatibility.h"
 
-#include <cstdlib>
 #include <functional>
 
-#include "cc/executable/cpu_features.h"
+#include "cc/device/emulator/cpu_features.h"
 #include "cc/executable/test_executable.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -14,21 +13,21 @@ namespace {
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
-TEST(CompatibilityTest, CurrentIdentityIsComplete) {
-  const RuntimeIdentity& identity = RuntimeIdentity::Current();
+TEST(IpuCompatibilityTest, CurrentIdentityIsComplete) {
+  const IpuIdentity& identity = IpuIdentity::Current();
   EXPECT_EQ(identity.build.tensorflow_version(), "2.21.0");
   EXPECT_THAT(identity.build.tensorflow_git_version(), HasSubstr("2.21.0"));
   EXPECT_FALSE(identity.build.runtime_version().empty());
   EXPECT_EQ(identity.build.runtime_hash().size(), 16);
-  EXPECT_EQ(identity.target.type(), Target::IPU_MODEL);
+  EXPECT_EQ(identity.target.type(), IpuTarget::IPU_MODEL);
 }
 
-TEST(CompatibilityTest, WhatIsMadeHereRunsHere) {
-  EXPECT_EQ(CheckCompatibility(TestHeader(), RuntimeIdentity::Current()), absl::OkStatus());
+TEST(IpuCompatibilityTest, WhatIsMadeHereRunsHere) {
+  EXPECT_EQ(CheckIpuCompatibility(TestHeader(), IpuIdentity::Current()), absl::OkStatus());
 }
 
 #if defined(__x86_64__)
-TEST(CompatibilityTest, FeaturesOfThisCpuAgreeWithTheCompilersView) {
+TEST(IpuCompatibilityTest, FeaturesOfThisCpuAgreeWithTheCompilersView) {
   const auto& features = HostCpuFeatures();
   EXPECT_THAT(features, Contains("sse2"));
   __builtin_cpu_init();
@@ -49,34 +48,33 @@ TEST(CompatibilityTest, FeaturesOfThisCpuAgreeWithTheCompilersView) {
 }
 #endif
 
-TEST(CompatibilityTest, EachRefusalNamesBothSides) {
+TEST(IpuCompatibilityTest, EachRefusalNamesBothSides) {
   using H = ExecutableHeader;
   struct Case {
     const char* found;
     const char* expected;
     std::function<void(H&)> change;
   };
-  const Build& here = RuntimeIdentity::Current().build;
+  const Build& here = IpuIdentity::Current().build;
   const Case cases[] = {
       {"2.20.1", "2.21.0", [](H& h) { h.mutable_build()->set_tensorflow_version("2.20.1"); }},
       {"3", "2.21.0", [](H& h) { h.mutable_build()->set_tensorflow_version("3"); }},
       {"TensorFlow ", "2.21.0", [](H& h) { h.mutable_build()->clear_tensorflow_version(); }},
       {"v2.21.0-other", here.tensorflow_git_version().c_str(),
        [](H& h) { h.mutable_build()->set_tensorflow_git_version("v2.21.0-other"); }},
-      {"0123456789abcdef", here.runtime_hash().c_str(),
-       [](H& h) { h.mutable_build()->set_runtime_hash("0123456789abcdef"); }},
-      {"IPU,", "IPU_MODEL", [](H& h) { h.mutable_target()->set_type(Target::IPU); }},
-      {"'ipu9'", "ipu1, ipu2, ipu21", [](H& h) { h.mutable_target()->set_architecture("ipu9"); }},
+      {"IPU,", "IPU_MODEL", [](H& h) { h.mutable_target()->mutable_ipu()->set_type(IpuTarget::IPU); }},
+      {"'ipu9'", "ipu1, ipu2, ipu21",
+       [](H& h) { h.mutable_target()->mutable_ipu()->set_architecture("ipu9"); }},
       {"uses nonsense-512, other", "sse2",
        [](H& h) {
-         h.mutable_target()->add_cpu_features("nonsense-512");
-         h.mutable_target()->add_cpu_features("other");
+         h.mutable_target()->mutable_ipu()->add_cpu_features("nonsense-512");
+         h.mutable_target()->mutable_ipu()->add_cpu_features("other");
        }},
   };
   for (const Case& c : cases) {
     ExecutableHeader header = TestHeader();
     c.change(header);
-    const absl::Status status = CheckCompatibility(header, RuntimeIdentity::Current());
+    const absl::Status status = CheckIpuCompatibility(header, IpuIdentity::Current());
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << c.found;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.found));
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.expected));
@@ -84,38 +82,19 @@ TEST(CompatibilityTest, EachRefusalNamesBothSides) {
   }
 }
 
-TEST(CompatibilityTest, PatchReleasesOfTensorFlowAreAlike) {
+TEST(IpuCompatibilityTest, PatchReleasesOfTensorFlowAreAlike) {
   ExecutableHeader header = TestHeader();
   header.mutable_build()->set_tensorflow_version("2.21.7");
-  EXPECT_EQ(CheckCompatibility(header, RuntimeIdentity::Current()), absl::OkStatus());
+  EXPECT_EQ(CheckIpuCompatibility(header, IpuIdentity::Current()), absl::OkStatus());
 }
 
-TEST(CompatibilityTest, RemoteBuffersNeedADeviceThatHasThem) {
+TEST(IpuCompatibilityTest, RemoteBuffersNeedADeviceThatHasThem) {
   ExecutableHeader header = TestHeader();
-  header.mutable_target()->set_remote_buffers(true);
-  RuntimeIdentity runtime = RuntimeIdentity::Current();
-  EXPECT_EQ(CheckCompatibility(header, runtime), absl::OkStatus());
+  header.mutable_target()->mutable_ipu()->set_remote_buffers(true);
+  IpuIdentity runtime = IpuIdentity::Current();
+  EXPECT_EQ(CheckIpuCompatibility(header, runtime), absl::OkStatus());
   runtime.target.set_remote_buffers(false);
-  EXPECT_THAT(std::string(CheckCompatibility(header, runtime).message()), HasSubstr("remote buffers"));
-}
-
-TEST(CompatibilityTest, OnlyTheRuntimeHashCanBeSkipped) {
-  ExecutableHeader header = TestHeader();
-  header.mutable_build()->set_runtime_hash("other");
-  EXPECT_EQ(CheckCompatibility(header, RuntimeIdentity::Current(), /*check_runtime_hash=*/false),
-            absl::OkStatus());
-  header.mutable_build()->set_tensorflow_git_version("other");
-  EXPECT_FALSE(CheckCompatibility(header, RuntimeIdentity::Current(), /*check_runtime_hash=*/false).ok());
-}
-
-TEST(CompatibilityTest, FlagIsReadFromTheEnvironment) {
-  unsetenv("TF_POPLAR_FLAGS");
-  EXPECT_TRUE(RuntimeHashCheckEnabled());
-  setenv("TF_POPLAR_FLAGS", "--use_ipu_model --disable_poplar_version_check", 1);
-  EXPECT_FALSE(RuntimeHashCheckEnabled());
-  setenv("TF_POPLAR_FLAGS", "--disable_poplar_version_checks", 1);
-  EXPECT_TRUE(RuntimeHashCheckEnabled());
-  unsetenv("TF_POPLAR_FLAGS");
+  EXPECT_THAT(std::string(CheckIpuCompatibility(header, runtime).message()), HasSubstr("remote buffers"));
 }
 
 }  // namespace

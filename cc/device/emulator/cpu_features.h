@@ -1,6 +1,6 @@
 // What the CPU of this machine can do.
-#ifndef CC_EXECUTABLE_CPU_FEATURES_H_
-#define CC_EXECUTABLE_CPU_FEATURES_H_
+#ifndef CC_DEVICE_EMULATOR_CPU_FEATURES_H_
+#define CC_DEVICE_EMULATOR_CPU_FEATURES_H_
 
 #include <string>
 #include <vector>
@@ -14,4 +14,4 @@ const std::vector<std::string>& HostCpuFeatures();
 
 }  // namespace tfipu
 
-#endif  // CC_EXECUTABLE_CPU_FEATURES_H_
+#endif  // CC_DEVICE_EMULATOR_CPU_FEATURES_H_
