@@ -65,8 +65,8 @@ def runtime_identity() -> str:
     """What runs in this process, in JSON: {"build": Build}, as in cc/executable/executable.proto."""
 
 def offers() -> list[tuple[str, str]]:
-    """Targets that can be run in this process: each a Target of executable.proto in JSON, and why it cannot be
-    used after all, or ""."""
+    """Targets that can be run in this process: each a Target of executable.proto in JSON, and why it cannot
+    be used after all, or ""."""
 
 def keep_engine(name: str) -> EngineHandle:
     """Keeps the running engine of that name. Raises StatusError when none runs."""

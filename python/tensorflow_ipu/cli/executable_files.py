@@ -141,8 +141,8 @@ def runtime_identity() -> dict[str, Any]:
 
 
 def offers(kind: str) -> list[dict[str, Any]]:
-    """Targets of a kind that can be run in this process, like those of headers, with `problem`: why one cannot be
-    used after all, or ""."""
+    """Targets of a kind that can be run in this process, like those of headers, with `problem`: why one
+    cannot be used after all, or ""."""
     found = [
         _flat_target(_plain(json.loads(target))) | {"problem": problem}
         for target, problem in native().offers()
