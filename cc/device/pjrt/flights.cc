@@ -29,7 +29,10 @@ void Flights::Begin(StepSource* source) {
 Step* Flights::Next() {
   std::unique_lock<std::mutex> lock(mutex_);
   // A batch is taken only when there is room for it: until then it may still be answered by another device.
-  while (inside_.size() >= room_ && !failure_.has_value()) WaitForPlugin(lock);
+  while (inside_.size() >= room_ && !failure_.has_value()) {
+    WaitForPlugin(lock);
+    Release(lock);
+  }
   if (failure_.has_value()) return nullptr;
   waiting_for_source_ = true;
   Step* step;

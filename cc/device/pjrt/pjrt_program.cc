@@ -122,6 +122,12 @@ class PjrtProgram : public Program {
 
   const Executable& executable() const override { return *loaded_->executable; }
 
+  // Where several steps are in flight, a thread of their own keeps them coming.
+  ExecutionMode execution_mode() const override {
+    const bool alone = loaded_->steps_in_flight == 1 && executable().header().carried().empty();
+    return alone ? ExecutionMode::kStepByStep : ExecutionMode::kWithoutBreak;
+  }
+
   absl::StatusOr<std::unique_ptr<Device>> CreateDevice(
       absl::Span<const ConstBuffer> startup_inputs) override {
     return PjrtDevice::Create(loaded_, startup_inputs);
