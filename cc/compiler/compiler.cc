@@ -1,16 +1,16 @@
 #include "cc/compiler/compiler.h"
 
 #include <map>
+#include <memory>
 #include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "cc/base/status_macros.h"
-#include "cc/compiler/cpu_levels.h"
+#include "cc/compiler/ipu_compiler.h"
+#include "cc/compiler/pjrt_compiler.h"
 #include "cc/compiler/stage_compiler.h"
 #include "cc/executable/executable.h"
 #include "cc/executable/tensorflow_build.h"
@@ -19,16 +19,15 @@
 namespace tfipu {
 namespace {
 
-std::string Bytes(std::uint64_t bytes) {
-  if (bytes < 1024) return absl::StrCat(bytes, " bytes");
-  if (bytes < 1024 * 1024) return absl::StrFormat("%.1f KiB (%d bytes)", bytes / 1024.0, bytes);
-  return absl::StrFormat("%.1f MiB (%d bytes)", bytes / 1048576.0, bytes);
+std::unique_ptr<TargetCompiler> CompilerFor(const Target& target, const CompileOptions& options) {
+  if (target.has_pjrt()) return MakePjrtCompiler(options.pjrt);
+  return MakeIpuCompiler();
 }
 
 class ExecutableBuilder {
  public:
   ExecutableBuilder(ExecutableHeader header, const CompileOptions& options)
-      : header_(std::move(header)), options_(options) {}
+      : header_(std::move(header)), options_(options), target_(CompilerFor(header_.target(), options)) {}
 
   absl::Status Build(const std::vector<std::string>& stage_hlo, const std::string& path) {
     if (stage_hlo.empty() || stage_hlo.size() != header_.stages_size()) {
@@ -36,11 +35,7 @@ class ExecutableBuilder {
                                                      header_.stages_size(), " and at least one"));
     }
     *header_.mutable_build() = TensorFlowBuild();
-    IpuTarget& target = *header_.mutable_target()->mutable_ipu();
-    if (target.cpu().empty()) target.set_cpu(kDefaultCpu);
-    TFIPU_ASSIGN_OR_RETURN(const std::vector<std::string> features, CpuFeatures(target.cpu()));
-    target.clear_cpu_features();
-    for (const std::string& feature : features) target.add_cpu_features(feature);
+    TFIPU_RETURN_IF_ERROR(target_->Begin(header_));
     header_.clear_weights();
 
     const ExecutableHeader given = header_;
@@ -50,7 +45,7 @@ class ExecutableBuilder {
     }
     TFIPU_RETURN_IF_ERROR(AddInitialValues());
     TFIPU_RETURN_IF_ERROR(DescribeOutfeeds());
-    TFIPU_RETURN_IF_ERROR(CheckMemory());
+    TFIPU_RETURN_IF_ERROR(target_->End(header_, memory_of_ipu_));
     Progress(absl::StrCat("writing ", path), Share(compiled_));
     TFIPU_RETURN_IF_ERROR(writer_.Write(std::move(header_), path));
     Progress(absl::StrCat("wrote ", path), 1);
@@ -153,12 +148,43 @@ class ExecutableBuilder {
     return absl::OkStatus();
   }
 
+  // A carried value's memory may become that of the next one, when nothing else reads either: a later step
+  // would write over it while it is copied elsewhere.
+  static std::vector<Donation> DonationsOf(const ExecutableHeader& program, int s) {
+    std::vector<Donation> donations;
+    for (int c = 0; c < program.carried_size(); ++c) {
+      const ValueRef& next = program.carried(c).next();
+      int readers = 0;
+      int parameter = -1;
+      const auto reads = [&](const ValueRef& ref) {
+        return (ref.source() == ValueRef::CARRIED && ref.index() == c) ||
+               (ref.source() == ValueRef::STAGE_RESULT && ref.stage() == next.stage() &&
+                ref.index() == next.index());
+      };
+      for (int t = 0; t < program.stages_size(); ++t) {
+        for (int i = 0; i < program.stages(t).arguments_size(); ++i) {
+          if (!reads(program.stages(t).arguments(i))) continue;
+          ++readers;
+          if (t == s && program.stages(t).arguments(i).source() == ValueRef::CARRIED) parameter = i;
+        }
+      }
+      for (const ValueRef& value : program.outfeed_values()) readers += reads(value);
+      for (int other = 0; other < program.carried_size(); ++other) {
+        readers += other != c && reads(program.carried(other).next());
+      }
+      if (readers == 1 && parameter >= 0 && static_cast<int>(next.stage()) == s) {
+        donations.emplace_back(parameter, next.index());
+      }
+    }
+    return donations;
+  }
+
   absl::Status AddStage(ExecutableHeader& program, int s, const std::string& hlo, bool whole) {
     TFIPU_ASSIGN_OR_RETURN(StageCode compiled,
-                           CompileStage(hlo, header_.target().ipu().cpu(), options_.weight_threshold));
+                           CompileStage(hlo, DonationsOf(program, s), options_.weight_threshold, *target_));
     TFIPU_RETURN_IF_ERROR(CheckArguments(program, s, compiled.signature));
     Stage& stage = *program.mutable_stages(s);
-    std::uint64_t memory = compiled.code_size + compiled.temp_size;
+    std::uint64_t memory = compiled.generated.code_size + compiled.generated.temp_size;
     for (const TensorSpec& parameter : compiled.signature.parameters) {
       TFIPU_ASSIGN_OR_RETURN(const std::size_t size, TensorSize(parameter));
       memory += size;
@@ -174,9 +200,10 @@ class ExecutableBuilder {
       memory += weight.bytes.size();
       AddWeight(stage, std::move(weight), whole);
     }
-    *stage.mutable_code() = writer_.AddBlob(std::move(compiled.code));
+    *stage.mutable_code() = writer_.AddBlob(std::move(compiled.generated.code));
     if (whole) *stage.mutable_hlo() = writer_.AddBlob(std::move(compiled.hlo));
-    stage.set_temp_size(compiled.temp_size);
+    stage.set_temp_size(compiled.generated.temp_size);
+    stage.set_may_not_end(compiled.may_not_end);
     stage.set_memory_used(memory);
     return absl::OkStatus();
   }
@@ -240,30 +267,9 @@ class ExecutableBuilder {
     return absl::OkStatus();
   }
 
-  absl::Status CheckMemory() const {
-    const IpuTarget& target = header_.target().ipu();
-    const std::uint64_t available = target.tiles_per_ipu() * target.memory_per_tile();
-    if (available == 0) return absl::OkStatus();
-    for (const auto& [ipu, needed] : memory_of_ipu_) {
-      if (needed <= available) continue;
-      std::vector<std::string> stages;
-      for (int s = 0; s < header_.stages_size(); ++s) {
-        const Stage& stage = header_.stages(s);
-        if (stage.ipu() == ipu)
-          stages.push_back(absl::StrCat("'", stage.name(), "': ", Bytes(stage.memory_used())));
-      }
-      return absl::ResourceExhaustedError(
-          absl::StrCat("The program needs ", Bytes(needed), " on IPU ", ipu, ", which has ", Bytes(available),
-                       " (", target.tiles_per_ipu(), " tiles of ", Bytes(target.memory_per_tile()),
-                       "). Its stages need ", absl::StrJoin(stages, ", "),
-                       ". Use a smaller batch, or split the model into more pipeline stages on "
-                       "further IPUs."));
-    }
-    return absl::OkStatus();
-  }
-
   ExecutableHeader header_;
   const CompileOptions& options_;
+  const std::unique_ptr<TargetCompiler> target_;
   int compiled_ = 0;  // stages, for the progress
   ExecutableWriter writer_;
   absl::flat_hash_map<std::string, std::uint32_t> weight_of_bytes_;

@@ -8,63 +8,19 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "cc/compiler/depthwise_convolution.h"
+#include "cc/compiler/deterministic_bytes.h"
 #include "cc/compiler/element_type.h"
 #include "cc/compiler/weight_lifting.h"
-#include "google/protobuf/descriptor.h"
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/message.h"
 #include "xla/debug_options_flags.h"
 #include "xla/hlo/ir/hlo_computation.h"
 #include "xla/hlo/ir/hlo_instruction.h"
 #include "xla/hlo/ir/hlo_module.h"
 #include "xla/layout_util.h"
-#include "xla/service/compiler.h"
-#include "xla/service/cpu/cpu_aot_compilation_result.h"
 #include "xla/service/hlo_module_util.h"
-#include "xla/service/platform_util.h"
 #include "xla/shape_util.h"
 
 namespace tfipu {
 namespace {
-
-constexpr char kTriple[] = "x86_64-unknown-linux-gnu";
-
-std::string Serialize(const google::protobuf::MessageLite& message) {
-  std::string bytes;
-  google::protobuf::io::StringOutputStream stream(&bytes);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  message.SerializeToCodedStream(&coded);
-  coded.Trim();
-  return bytes;
-}
-
-// Makes thunks the same for the same HLO: lists that come out of hash sets are sorted, and the number of the
-// module among those this process has seen is dropped.
-void Canonicalise(google::protobuf::Message& message) {
-  using Field = google::protobuf::FieldDescriptor;
-  const google::protobuf::Reflection* reflection = message.GetReflection();
-  std::vector<const Field*> fields;
-  reflection->ListFields(message, &fields);
-  for (const Field* field : fields) {
-    if (field->name() == "module_id") {
-      reflection->ClearField(&message, field);
-    } else if (field->name() == "invariant_arguments" && field->is_repeated() &&
-               field->cpp_type() == Field::CPPTYPE_INT64) {
-      auto stored = reflection->GetMutableRepeatedFieldRef<std::int64_t>(&message, field);
-      std::vector<std::int64_t> sorted;
-      for (int i = 0; i < stored.size(); ++i) sorted.push_back(stored.Get(i));
-      std::sort(sorted.begin(), sorted.end());
-      for (std::size_t i = 0; i < sorted.size(); ++i) stored.Set(i, sorted[i]);
-    } else if (field->cpp_type() == Field::CPPTYPE_MESSAGE && !field->is_map()) {
-      const int size = field->is_repeated() ? reflection->FieldSize(message, field) : 0;
-      for (int i = 0; i < size; ++i) Canonicalise(*reflection->MutableRepeatedMessage(&message, field, i));
-      if (!field->is_repeated()) Canonicalise(*reflection->MutableMessage(&message, field));
-    }
-  }
-}
 
 // Where the user's program asked for the instruction, as far as XLA was told.
 std::string Location(const xla::HloInstruction& instruction) {
@@ -203,25 +159,6 @@ absl::StatusOr<std::unique_ptr<xla::HloModule>> Parse(absl::string_view hlo) {
   return xla::CreateModuleFromProto(proto, *config);
 }
 
-absl::StatusOr<std::unique_ptr<xla::cpu::CpuAotCompilationResult>> Generate(
-    std::unique_ptr<xla::HloModule> module, absl::string_view cpu) {
-  auto platform = xla::PlatformUtil::GetPlatform("Host");
-  if (!platform.ok()) return platform.status();
-  auto compiler = xla::Compiler::GetForPlatform((*platform)->id());
-  if (!compiler.ok()) return compiler.status();
-  xla::cpu::CpuAotCompilationOptions options(kTriple, std::string(cpu), /*features=*/"", "step",
-                                             xla::cpu::CpuAotCompilationOptions::RelocationModel::BigPic);
-  *options.mutable_debug_options() = module->config().debug_options();
-  auto results = (*compiler)->CompileAheadOfTime(std::move(module), options);
-  if (!results.ok()) return results.status();
-  if (results->size() != 1) {
-    return absl::InternalError(absl::StrCat("XLA gave ", results->size(), " compiled modules, expected 1"));
-  }
-  // The compiler of platform "Host" makes no other kind.
-  return std::unique_ptr<xla::cpu::CpuAotCompilationResult>(
-      static_cast<xla::cpu::CpuAotCompilationResult*>((*results)[0].release()));
-}
-
 // Whether a message names an instruction, as a word of its own.
 bool Mentions(absl::string_view message, absl::string_view name) {
   const auto in_word = [](char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.'; };
@@ -251,10 +188,19 @@ absl::Status Explain(const absl::Status& status, const xla::HloModule& module) {
   return absl::InvalidArgumentError(absl::StrCat("XLA cannot compile the program: ", message));
 }
 
+bool HasLoop(const xla::HloModule& module) {
+  for (const xla::HloComputation* computation : module.computations()) {
+    for (const xla::HloInstruction* instruction : computation->instructions()) {
+      if (instruction->opcode() == xla::HloOpcode::kWhile) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
-absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view cpu,
-                                       std::uint64_t weight_threshold) {
+absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, const std::vector<Donation>& donations,
+                                       std::uint64_t weight_threshold, TargetCompiler& target) {
   auto module = Parse(hlo);
   if (!module.ok()) return module.status();
   if (auto status = CheckOperations(**module); !status.ok()) return status;
@@ -265,11 +211,11 @@ absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view 
   auto signature = Normalise(**module);
   if (!signature.ok()) return signature.status();
   stage.signature = *std::move(signature);
-  if (auto rewritten = DepthwiseConvolutionRewriter().Run(module->get()); !rewritten.ok())
-    return rewritten.status();
+  if (auto status = target.Rewrite(**module); !status.ok()) return status;
   auto weights = LiftWeights(**module, weight_threshold);
   if (!weights.ok()) return weights.status();
   stage.weights = *std::move(weights);
+  stage.may_not_end = HasLoop(**module);
   SetDefaultLayouts(**module);
   // Errors are explained with source lines. They do not go into the file, where the paths of the exporting
   // machine have no business, and loading would have to read them.
@@ -277,29 +223,15 @@ absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view 
   DropSourceLines(**module);
   xla::HloModuleProto portable = (*module)->ToProto();
   portable.clear_id();
-  stage.hlo = Serialize(portable);
+  stage.hlo = SerializeDeterministically(portable);
 
-  auto result = Generate(*std::move(module), cpu);
-  if (!result.ok()) {
+  auto code = target.Generate(*std::move(module), donations);
+  if (!code.ok()) {
     // Perhaps XLA must know a constant's value where it is used: then all stay in the code.
-    if (!stage.weights.empty()) return CompileStage(hlo, cpu, ~std::uint64_t{0});
-    return Explain(result.status(), *original);
+    if (!stage.weights.empty()) return CompileStage(hlo, donations, ~std::uint64_t{0}, target);
+    return Explain(code.status(), *original);
   }
-
-  for (absl::string_view object : (*result)->obj_files()) stage.code_size += object.size();
-  for (const xla::cpu::BufferAllocationInfo& buffer : (*result)->buffer_allocation_infos()) {
-    if (buffer.is_constant()) stage.code_size += buffer.size();
-    if (buffer.is_temp()) stage.temp_size += buffer.size();
-  }
-  xla::cpu::CompilationResultProto proto = (*result)->proto();
-  Canonicalise(*proto.mutable_thunk_sequence());
-  xla::HloModuleProto& optimised = *proto.mutable_hlo_module()->mutable_hlo_module();
-  optimised.clear_id();
-  for (xla::HloComputationProto& computation : *optimised.mutable_computations()) {
-    for (xla::HloInstructionProto& instruction : *computation.mutable_instructions())
-      instruction.clear_metadata();
-  }
-  stage.code = Serialize(proto);
+  stage.generated = *std::move(code);
   return stage;
 }
 

@@ -1,4 +1,4 @@
-// One stage: HLO -> native code.
+// One stage: HLO -> code, as far as it is the same for all targets.
 #ifndef CC_COMPILER_STAGE_COMPILER_H_
 #define CC_COMPILER_STAGE_COMPILER_H_
 
@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "cc/compiler/lifted_weight.h"
+#include "cc/compiler/target_compiler.h"
 #include "cc/executable/executable.pb.h"
 
 namespace tfipu {
@@ -22,16 +23,16 @@ struct StageSignature {
 struct StageCode {
   StageSignature signature;           // without the weights
   std::vector<LiftedWeight> weights;  // further parameters, in order
-  std::string code;                   // xla.cpu.CompilationResultProto
   std::string hlo;                    // xla.HloModuleProto, weights being parameters
-  std::uint64_t code_size = 0;        // machine code and constants
-  std::uint64_t temp_size = 0;
+  bool may_not_end = false;           // it has a loop
+  GeneratedCode generated;
 };
 
-// Generates code for the CPU of that LLVM name. The same HLO, CPU and threshold give the same bytes on every
-// machine. InvalidArgument: not HLO, a dynamic shape, an operation that cannot be compiled. Thread-safe.
-absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, absl::string_view cpu,
-                                       std::uint64_t weight_threshold);
+// Generates code for the target. The same HLO, target and threshold give the same bytes on every machine, if
+// the target's own compiler does. InvalidArgument: not HLO, a dynamic shape, an operation that cannot be
+// compiled.
+absl::StatusOr<StageCode> CompileStage(absl::string_view hlo, const std::vector<Donation>& donations,
+                                       std::uint64_t weight_threshold, TargetCompiler& target);
 
 }  // namespace tfipu
 

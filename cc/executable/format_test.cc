@@ -7,7 +7,7 @@ namespace tfipu {
 namespace {
 
 // The bytes are the format: a change here needs another format version.
-TEST(FormatTest, PreambleIsWhatVersionOneSays) {
+TEST(FormatTest, PreambleIsWhatVersionTwoSays) {
   const std::string preamble = MakePreamble("header");
   EXPECT_EQ(absl::BytesToHexString(preamble.substr(0, 32)),
             "8954464950550d0a"

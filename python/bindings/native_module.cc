@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "cc/compiler/compiler.h"
 #include "cc/device/installed/installed_backends.h"
+#include "cc/device/pjrt/pjrt_backend.h"
 #include "cc/engine/engine_manager.h"
 #include "cc/executable/executable.h"
 #include "cc/executable/tensorflow_build.h"
@@ -61,7 +63,9 @@ void CompileToFile(const std::string& header_json, const std::vector<std::string
                    const std::string& path, std::uint64_t weight_threshold,
                    const std::optional<std::function<void(const std::string&, double)>>& progress,
                    std::vector<std::string> initial_values,
-                   std::vector<std::pair<std::uint32_t, std::vector<std::string>>> row_variants) {
+                   std::vector<std::pair<std::uint32_t, std::vector<std::string>>> row_variants,
+                   const std::map<std::string, std::string>& plugin,
+                   std::map<std::string, std::string> topology_options) {
   ExecutableHeader header;
   const absl::Status parsed = google::protobuf::util::JsonStringToMessage(header_json, &header);
   if (!parsed.ok()) {
@@ -71,6 +75,13 @@ void CompileToFile(const std::string& header_json, const std::vector<std::string
   CompileOptions options;
   options.weight_threshold = weight_threshold;
   options.initial_values = std::move(initial_values);
+  const auto plugin_field = [&plugin](const char* name) {
+    const auto found = plugin.find(name);
+    return found == plugin.end() ? std::string() : found->second;
+  };
+  options.pjrt.plugin = {plugin_field("path"), plugin_field("package"), plugin_field("version")};
+  options.pjrt.topology_name = plugin_field("topology_name");
+  options.pjrt.topology_options = std::move(topology_options);
   for (auto& [rows, hlo] : row_variants) options.row_variants.push_back({rows, std::move(hlo)});
   // A Python exception in `progress` must not pass through the compiler.
   std::optional<py::error_already_set> raised;
@@ -149,7 +160,15 @@ PYBIND11_MODULE(_native, module) {
   module.def("compile", &CompileToFile, py::arg("header_json"), py::arg("stage_hlo"), py::arg("path"),
              py::arg("weight_threshold") = CompileOptions().weight_threshold,
              py::arg("progress") = py::none(), py::arg("initial_values") = std::vector<std::string>(),
-             py::arg("row_variants") = std::vector<std::pair<std::uint32_t, std::vector<std::string>>>());
+             py::arg("row_variants") = std::vector<std::pair<std::uint32_t, std::vector<std::string>>>(),
+             py::arg("plugin") = std::map<std::string, std::string>(),
+             py::arg("topology_options") = std::map<std::string, std::string>());
+  module.def(
+      "add_device_plugin",
+      [](const std::string& path, const std::string& package, const std::string& version) {
+        AddPjrtPlugin({path, package, version});
+      },
+      py::arg("path"), py::arg("package") = "", py::arg("version") = "");
   module.def(
       "inspect", [](const std::string& path) { return ToJson(OpenFile(path)->header()); }, py::arg("path"));
   module.def(

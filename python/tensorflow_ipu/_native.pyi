@@ -29,6 +29,8 @@ def compile(
     progress: Callable[[str, float], object] | None = None,
     initial_values: Sequence[bytes] = (),
     row_variants: Sequence[tuple[int, Sequence[bytes]]] = (),
+    plugin: dict[str, str] = {},
+    topology_options: dict[str, str] = {},
 ) -> None:
     """Compiles HLO modules ahead of time and writes an executable file.
 
@@ -42,11 +44,16 @@ def compile(
         exception that it raises is raised here, after compiling.
       initial_values: Bytes of the constants that carried values start as (CompileOptions::initial_values).
       row_variants: Numbers of rows below the batch, ascending, each with HLO for every stage.
+      plugin: For a PJRT target: path, package and version of the plugin, and topology_name.
+      topology_options: For a PJRT target whose devices need not be here (PjrtCompileOptions).
 
     Raises:
       StatusError: The header or the HLO is not valid, an operation cannot be compiled, or a stage needs more
         memory than its IPU has.
     """
+
+def add_device_plugin(path: str, package: str = "", version: str = "") -> None:
+    """Lets executables of PJRT targets use the plugin. Loads nothing."""
 
 def inspect(path: str) -> str:
     """The ExecutableHeader of a file in proto3 JSON, fields named as in the proto. Checks the whole file.

@@ -12,6 +12,8 @@ from types import ModuleType
 
 import tensorflow as tf
 
+from tensorflow_ipu.device_plugins import offer_installed_plugins
+
 
 def _load() -> tuple[ModuleType, ModuleType]:
     spec = importlib.util.find_spec("tensorflow_ipu._native")
@@ -28,3 +30,4 @@ def _load() -> tuple[ModuleType, ModuleType]:
 
 
 ops, native = _load()
+offer_installed_plugins(native)

@@ -6,6 +6,7 @@ the function returned to the user.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -49,6 +50,7 @@ from tensorflow_ipu.signatures import (
     parameter_names,
     resolve_output_names,
 )
+from tensorflow_ipu.targets import PjrtTarget, resolve_target
 
 _log = logging.getLogger("tensorflow_ipu")
 
@@ -69,6 +71,7 @@ class ExportOptions:
       None: 1, 4, 16, ... as far as the program allows it.
     target_cpu: name of the CPU, as LLVM knows it, that code is generated for.
     progress: see tensorflow_ipu.progress.resolve_progress().
+    target, device_plugin: see tensorflow_ipu.targets.resolve_target().
     """
 
     purge_export_dir: bool = False
@@ -79,6 +82,8 @@ class ExportOptions:
     progress: ProgressCallback | bool | None = None
     max_wait_us: int = 0
     smaller_batches: Sequence[int] | None = None
+    target: str = "ipu"
+    device_plugin: str | None = None
 
     def checked(self) -> ExportOptions:
         """The same with plain ints and bools.
@@ -160,7 +165,9 @@ def export_stages(
             "tf.compat.v1.disable_v2_behavior(). In a graph, use application_compile_op."
         )
     options = (options or ExportOptions()).checked()
-    check_configured(program_options.device_mapping)
+    pjrt = resolve_target(options.target, options.device_plugin)
+    if pjrt is None:
+        check_configured(program_options.device_mapping)
     program_options = replace(
         program_options, iterations=as_integer("iterations", program_options.iterations, 1)
     )
@@ -213,7 +220,7 @@ def export_stages(
     inputs = list(host_before.parameters) if host_before is not None else feeds
     if host_before is None and batch is not None:
         inputs = [_with_any_rows(spec) for spec in feeds]
-    program = _make_program(lowered, variants, stage_names, feeds, program_options, options)
+    program = _make_program(lowered, variants, stage_names, feeds, program_options, options, pjrt)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=_existing_parent(export_dir)) as workspace:
         executable = os.path.join(workspace, EXECUTABLE_NAME)
         compile_program(program, executable, part_of(progress, 0.35, 0.9))
@@ -246,8 +253,11 @@ def runtime_function(program: ServedProgram, executable: str, named: bool) -> An
     it.
 
     It takes tensors or arrays by position. It returns a dictionary by output name with `named`, else what a
-    post-processing step returns, else a list of the device's results.
+    post-processing step returns, else a list of the device's results. Where this machine does not have the
+    device that the executable is for, the function raises FailedPreconditionError, which says why.
     """
+    if (reason := why_not_here(executable)) is not None:
+        return unusable_function(reason)
     _, engine = engines.start_engine([], executable, program.engine_name, program.timeout_us)
 
     @tf.function(input_signature=list(program.inputs), autograph=False)
@@ -262,6 +272,26 @@ def runtime_function(program: ServedProgram, executable: str, named: bool) -> An
 
     # Traced here: a first call that traces counts as a retracing of all functions made from this code.
     run.get_concrete_function()
+    return run
+
+
+def why_not_here(executable: str) -> str | None:
+    """Why an executable for a PJRT device cannot run in this process; None when it can, or is for IPUs."""
+    if "pjrt" not in json.loads(native.inspect(executable))["target"]:
+        return None
+    try:
+        native.check_compatibility(executable)
+    except native.StatusError as error:
+        return error.message
+    return None
+
+
+def unusable_function(reason: str) -> Callable:
+    """What an export returns whose executable cannot run here."""
+
+    def run(*inputs: Any) -> Any:
+        raise tf.errors.FailedPreconditionError(None, None, reason)
+
     return run
 
 
@@ -379,6 +409,7 @@ def _make_program(
     feeds: Sequence[tf.TensorSpec],
     program_options: ProgramOptions,
     options: ExportOptions,
+    pjrt: PjrtTarget | None,
 ) -> Program:
     target = export_target()
     stages = []
@@ -417,6 +448,7 @@ def _make_program(
             memory_per_tile=target.memory_per_tile,
             cpu=options.target_cpu,
             remote_buffers=target.remote_buffers,
+            pjrt=pjrt,
         ),
         floating_point={"inv": target.inv, "div0": target.div0, "oflo": target.oflo},
         options={**target.options, **program_options.options},

@@ -7,6 +7,7 @@ file
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from tensorflow_ipu._runtime import native
 from tensorflow_ipu.errors import native_error
+from tensorflow_ipu.targets import PjrtTarget
 
 DEFAULT_TIMEOUT_US = 5000
 DEFAULT_TARGET_CPU = "x86-64-v3"
@@ -63,7 +65,10 @@ class Carried:
 
 @dataclass(frozen=True)
 class DeviceTarget:
-    """What the program is compiled for. The defaults are one emulated "ipu2" for each IPU."""
+    """What the program is compiled for. The defaults are one emulated "ipu2" for each IPU.
+
+    pjrt: the device of a PJRT plugin; then of the others only num_ipus, its number of devices, counts.
+    """
 
     architecture: str = "ipu2"
     num_ipus: int = 1
@@ -71,6 +76,7 @@ class DeviceTarget:
     memory_per_tile: int = 624 * 1024
     cpu: str = DEFAULT_TARGET_CPU
     remote_buffers: bool = False
+    pjrt: PjrtTarget | None = None
 
 
 @dataclass(frozen=True)
@@ -123,20 +129,31 @@ def _ref_json(ref: ValueRef) -> dict:
     return {"source": ref.source.value, "index": ref.index, "stage": ref.stage}
 
 
+def _target_json(target: DeviceTarget) -> dict:
+    if target.pjrt is not None:
+        return {"numIpus": target.num_ipus, "pjrt": {"name": target.pjrt.name}}
+    ipu = {
+        "architecture": target.architecture,
+        "tilesPerIpu": target.tiles_per_ipu,
+        "memoryPerTile": str(target.memory_per_tile),
+        "cpu": target.cpu,
+        "remoteBuffers": target.remote_buffers,
+    }
+    return {"numIpus": target.num_ipus, "ipu": ipu}
+
+
+def _plugin_options(target: PjrtTarget | None) -> dict[str, dict[str, str]]:
+    """Further arguments of native.compile()."""
+    if target is None:
+        return {}
+    plugin = {"topology_name": target.topology_name, **dataclasses.asdict(target.plugin)}
+    return {"plugin": plugin, "topology_options": dict(target.topology_options)}
+
+
 def header_json(program: Program) -> str:
     """The caller's part of tfipu.ExecutableHeader as proto3 JSON."""
-    target = program.target
     header = {
-        "target": {
-            "numIpus": target.num_ipus,
-            "ipu": {
-                "architecture": target.architecture,
-                "tilesPerIpu": target.tiles_per_ipu,
-                "memoryPerTile": str(target.memory_per_tile),
-                "cpu": target.cpu,
-                "remoteBuffers": target.remote_buffers,
-            },
-        },
+        "target": _target_json(program.target),
         "name": program.name,
         "iterations": str(program.iterations),
         "schedule": program.schedule,
@@ -187,6 +204,7 @@ def compile_program(
             progress=progress,
             initial_values=list(program.initial_values),
             row_variants=[(variant.rows, list(variant.stage_hlo)) for variant in program.row_variants],
+            **_plugin_options(program.target.pjrt),
         )
     except native.StatusError as error:
         if error.code == tf.errors.INVALID_ARGUMENT:

@@ -49,6 +49,8 @@ def export_single_step(
     progress: ProgressCallback | bool | None = None,
     max_wait_us: int = 0,
     smaller_batches: Sequence[int] | None = None,
+    target: str = "ipu",
+    device_plugin: str | None = None,
 ) -> Any:
     """Exports a function that runs on one device.
 
@@ -81,6 +83,10 @@ def export_single_step(
       smaller_batches: with dynamic_batch, numbers of rows below the batch that code is generated for as well,
         so that a step of few rows costs little. None: 1, 4, 16, ... if the program's results do not depend on
         the batch; (): none.
+      target: what code is generated for. "ipu": emulated IPUs. "cuda:h100", "tpu:v5e" and others (see
+        targets.target_names()): a device that need not be here, by the PJRT plugin of an installed package.
+        "cuda", "tpu", "cpu-pjrt": the devices of this machine. The model runs on that device, by that plugin.
+      device_plugin: path of the plugin's library. None: that of an installed package.
 
     Returns:
       A tf.function from the SavedModel's inputs, tensors or arrays by position, to its outputs, that runs the
@@ -112,6 +118,8 @@ def export_single_step(
             progress=progress,
             max_wait_us=max_wait_us,
             smaller_batches=smaller_batches,
+            target=target,
+            device_plugin=device_plugin,
         ),
     )
 
@@ -141,6 +149,8 @@ def export_pipeline(
     progress: ProgressCallback | bool | None = None,
     max_wait_us: int = 0,
     smaller_batches: Sequence[int] | None = None,
+    target: str = "ipu",
+    device_plugin: str | None = None,
 ) -> Any:
     """Exports a pipeline: functions that run one behind the other, each on an IPU of its own.
 
@@ -159,7 +169,7 @@ def export_pipeline(
         tf.function with an `input_signature`.
       input_dataset, output_names, preprocessing_step, preprocessing_step_signature, postprocessing_step,
       postprocessing_step_signature, purge_export_dir, timeout_us, dynamic_batch, replicas, target_cpu,
-      progress, max_wait_us, smaller_batches: see export_single_step(). With a
+      progress, max_wait_us, smaller_batches, target, device_plugin: see export_single_step(). With a
       preprocessing step, the dataset describes what that takes.
 
     Returns:
@@ -208,6 +218,8 @@ def export_pipeline(
             progress=progress,
             max_wait_us=max_wait_us,
             smaller_batches=smaller_batches,
+            target=target,
+            device_plugin=device_plugin,
         ),
     )
 

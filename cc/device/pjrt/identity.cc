@@ -63,8 +63,11 @@ absl::Status CheckPlugin(const PjrtTarget& target, const PjrtPlugin& here) {
 absl::Status CheckDevices(const PjrtTarget& target, std::size_t needed, const PjrtTarget& here,
                           std::size_t available) {
   TFIPU_RETURN_IF_ERROR(Same("the PJRT platform", target.platform(), here.platform(), kSameDevice));
-  TFIPU_RETURN_IF_ERROR(
-      Same("the platform version", target.platform_version(), here.platform_version(), kSamePlugin));
+  // Not known of code that was compiled where the device was not.
+  if (!target.platform_version().empty()) {
+    TFIPU_RETURN_IF_ERROR(
+        Same("the platform version", target.platform_version(), here.platform_version(), kSamePlugin));
+  }
   TFIPU_RETURN_IF_ERROR(Same("the compute capability", target.capability(), here.capability(), kSameDevice));
   TFIPU_RETURN_IF_ERROR(Same("the device", target.device_kind(), here.device_kind(), kSameDevice));
   if (needed <= available) return absl::OkStatus();

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from tensorflow_ipu.cli.command_error import CommandError
+from tensorflow_ipu.device_plugins import offer_installed_plugins
 from tensorflow_ipu.local_path import local_path
 
 _MAGIC = b"\x89TFIPU\r\n"
@@ -40,6 +41,7 @@ def native() -> ModuleType:
     else:
         with _without_log():
             from tensorflow_ipu import _native as module  # type: ignore[no-redef]
+    offer_installed_plugins(module)
     return module
 
 

@@ -40,6 +40,8 @@ def export_keras(
     progress: ProgressCallback | bool | None = None,
     max_wait_us: int = 0,
     smaller_batches: Sequence[int] | None = None,
+    target: str = "ipu",
+    device_plugin: str | None = None,
 ) -> Any:
     """Exports a Keras model that was made inside an IPU strategy.
 
@@ -58,8 +60,8 @@ def export_keras(
       postprocessing_step: function that runs on the CPU on the outputs of the model.
       postprocessing_step_signature: as preprocessing_step_signature.
       purge_export_dir: replaces what is in `export_dir`, once the new model is complete.
-      timeout_us, dynamic_batch, replicas, target_cpu, progress, max_wait_us, smaller_batches: see
-        export_single_step().
+      timeout_us, dynamic_batch, replicas, target_cpu, progress, max_wait_us, smaller_batches, target,
+      device_plugin: see export_single_step().
 
     Returns:
       A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several, ordered
@@ -104,14 +106,16 @@ def export_keras(
         preprocessing=HostStepArguments(preprocessing_step, preprocessing_step_signature),
         postprocessing=HostStepArguments(postprocessing_step, postprocessing_step_signature),
         options=ExportOptions(
-            purge_export_dir,
-            timeout_us,
-            dynamic_batch,
-            replicas,
-            target_cpu,
-            progress,
-            max_wait_us,
-            smaller_batches,
+            purge_export_dir=purge_export_dir,
+            timeout_us=timeout_us,
+            dynamic_batch=dynamic_batch,
+            replicas=replicas,
+            target_cpu=target_cpu,
+            progress=progress,
+            max_wait_us=max_wait_us,
+            smaller_batches=smaller_batches,
+            target=target,
+            device_plugin=device_plugin,
         ),
     )
 
