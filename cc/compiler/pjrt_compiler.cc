@@ -25,6 +25,29 @@ std::string CompileOptionsBytes() {
   return SerializeDeterministically(options);
 }
 
+// What the plugin compiled, freed with its owner. The description of a loaded executable needs that.
+struct Compiled {
+  explicit Compiled(const Plugin* plugin) : plugin(plugin) {}
+  ~Compiled() {
+    if (executable != nullptr) {
+      auto args = PjrtArgs<PJRT_Executable_Destroy_Args>();
+      args.executable = executable;
+      plugin->Call(&PJRT_Api::PJRT_Executable_Destroy, args).IgnoreError();
+    }
+    if (loaded != nullptr) {
+      auto args = PjrtArgs<PJRT_LoadedExecutable_Destroy_Args>();
+      args.executable = loaded;
+      plugin->Call(&PJRT_Api::PJRT_LoadedExecutable_Destroy, args).IgnoreError();
+    }
+  }
+  Compiled(const Compiled&) = delete;
+  Compiled& operator=(const Compiled&) = delete;
+
+  const Plugin* const plugin;
+  PJRT_Executable* executable = nullptr;
+  PJRT_LoadedExecutable* loaded = nullptr;  // when it was compiled for devices that are here
+};
+
 class PjrtCompiler : public TargetCompiler {
  public:
   explicit PjrtCompiler(PjrtCompileOptions options) : options_(std::move(options)) {}
@@ -71,14 +94,10 @@ class PjrtCompiler : public TargetCompiler {
     xla::HloModuleProto proto = module->ToProto();
     proto.clear_id();
     std::string hlo = SerializeDeterministically(proto);
-    PJRT_Executable* executable = nullptr;
-    TFIPU_ASSIGN_OR_RETURN(executable, Compile(hlo));
-    auto code = Serialize(executable);
-    if (abi_version_.empty()) abi_version_ = AbiVersionOf(*plugin_, executable);
-    auto destroy = PjrtArgs<PJRT_Executable_Destroy_Args>();
-    destroy.executable = executable;
-    plugin_->Call(&PJRT_Api::PJRT_Executable_Destroy, destroy).IgnoreError();
-    return code;
+    Compiled compiled(plugin_);
+    TFIPU_RETURN_IF_ERROR(Compile(hlo, compiled));
+    if (abi_version_.empty()) abi_version_ = AbiVersionOf(*plugin_, compiled.executable);
+    return Serialize(compiled.executable);
   }
 
   absl::Status End(ExecutableHeader& header, const std::map<std::uint32_t, std::uint64_t>&) override {
@@ -116,7 +135,7 @@ class PjrtCompiler : public TargetCompiler {
     return DescribeDevice(*plugin_, devices.descriptions[0], target);
   }
 
-  absl::StatusOr<PJRT_Executable*> Compile(std::string& hlo) {
+  absl::Status Compile(std::string& hlo, Compiled& compiled) {
     constexpr absl::string_view kFormat = "hlo";
     const std::string options = CompileOptionsBytes();
     auto program = PjrtArgs<PJRT_Program>();
@@ -131,7 +150,8 @@ class PjrtCompiler : public TargetCompiler {
       compile.compile_options = options.data();
       compile.compile_options_size = options.size();
       TFIPU_RETURN_IF_ERROR(plugin_->Call(&PJRT_Api::PJRT_Compile, compile));
-      return compile.executable;
+      compiled.executable = compile.executable;
+      return absl::OkStatus();
     }
     auto compile = PjrtArgs<PJRT_Client_Compile_Args>();
     compile.client = client_->get();
@@ -139,14 +159,12 @@ class PjrtCompiler : public TargetCompiler {
     compile.compile_options = options.data();
     compile.compile_options_size = options.size();
     TFIPU_RETURN_IF_ERROR(plugin_->Call(&PJRT_Api::PJRT_Client_Compile, compile));
+    compiled.loaded = compile.executable;
     auto get = PjrtArgs<PJRT_LoadedExecutable_GetExecutable_Args>();
     get.loaded_executable = compile.executable;
-    absl::Status status = plugin_->Call(&PJRT_Api::PJRT_LoadedExecutable_GetExecutable, get);
-    auto destroy = PjrtArgs<PJRT_LoadedExecutable_Destroy_Args>();
-    destroy.executable = compile.executable;
-    plugin_->Call(&PJRT_Api::PJRT_LoadedExecutable_Destroy, destroy).IgnoreError();
-    if (!status.ok()) return status;
-    return get.executable;
+    TFIPU_RETURN_IF_ERROR(plugin_->Call(&PJRT_Api::PJRT_LoadedExecutable_GetExecutable, get));
+    compiled.executable = get.executable;
+    return absl::OkStatus();
   }
 
   absl::StatusOr<GeneratedCode> Serialize(PJRT_Executable* executable) const {
