@@ -154,6 +154,22 @@ const std::vector<Group>& Groups() {
          "Microseconds that a row may wait for others of a dynamic batch. -1: as exported."},
         {"ipu_max_queued_calls", &Flags::ipu_max_queued_calls,
          "Calls that may wait for each executable; one more is refused. 0: no bound."}}},
+      {"Devices of PJRT plugins (GPUs, TPUs)",
+       {{"device_plugin", &Flags::device_plugin,
+         "Paths of PJRT plugins (shared libraries), with commas between them. An executable that was "
+         "compiled for a plugin runs on that one only: the same file, by its hash."},
+        {"device_preallocate", &Flags::device_preallocate,
+         "Whether a plugin takes its devices' memory at once (\"true\") or as it needs it (\"false\"). "
+         "Empty: "
+         "as the plugin does by itself."},
+        {"device_memory_fraction", &Flags::device_memory_fraction,
+         "How much of its devices' memory a plugin may take, 0 to 1. 0: as the plugin does by itself."},
+        {"device_steps_in_flight", &Flags::device_steps_in_flight,
+         "Steps that one device works on at a time, up to 64. 0: one on the host's CPU, four elsewhere."},
+        {"device_step_timeout_in_ms", &Flags::device_step_timeout_in_ms,
+         "A step that takes longer has failed, and its model with it."},
+        {"device_load_timeout_in_ms", &Flags::device_load_timeout_in_ms,
+         "A plugin that takes longer to start, or to load an executable, has failed to."}}},
       {"gRPC API",
        {{"grpc_channel_arguments", &Flags::grpc_channel_arguments,
          "gRPC server arguments, \"key=value,key=value\" (grpc.max_connection_age_ms=2000)."},

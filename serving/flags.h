@@ -92,6 +92,12 @@ struct Flags {
   std::int32_t ipu_replicas = 0;
   std::int64_t ipu_max_wait_us = -1;
   std::int64_t ipu_max_queued_calls = 0;
+  std::string device_plugin;
+  std::string device_preallocate;
+  float device_memory_fraction = 0;
+  std::int32_t device_steps_in_flight = 0;
+  std::int64_t device_step_timeout_in_ms = 60'000;
+  std::int64_t device_load_timeout_in_ms = 600'000;
 
   bool help = false;
   bool version = false;

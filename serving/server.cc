@@ -28,6 +28,7 @@
 #include "serving/config.pb.h"
 #include "serving/core/log.h"
 #include "serving/core/manager.h"
+#include "serving/device_options.h"
 #include "serving/grpc/grpc_server.h"
 #include "serving/health.h"
 #include "serving/monitoring/engine_metrics.h"
@@ -219,7 +220,7 @@ absl::Status CheckFlags(const Flags& flags) {
     return absl::InvalidArgumentError(
         absl::StrCat("--ipu_replicas: found ", flags.ipu_replicas, ", expected 0 to ", kMaxReplicas, "."));
   }
-  return absl::OkStatus();
+  return PjrtOptionsFrom(flags).status();
 }
 
 ManagerOptions ManagerOptionsFrom(const Flags& flags) {
@@ -266,6 +267,8 @@ class Server::Impl {
 
   absl::Status Start() {
     SetEngineDefaults(flags_);
+    TFIPU_ASSIGN_OR_RETURN(const PjrtOptions devices, PjrtOptionsFrom(flags_));
+    ConfigurePjrt(devices);
     ManagerOptions manager_options = ManagerOptionsFrom(flags_);
     manager_options.on_change = [this](const ServableState& state) {
       LogChange(state);
