@@ -19,6 +19,7 @@ from tensorflow_ipu.program_compile import (
     program_leaves,
     variable_input_name,
 )
+from tensorflow_ipu.targets import resolve_target
 
 __all__ = ["experimental_application_compile_op"]
 
@@ -29,6 +30,9 @@ def experimental_application_compile_op(
     output_path: str | None = None,
     freeze_variables: bool = False,
     name: str | None = None,
+    *,
+    target: str = "ipu",
+    device_plugin: str | None = None,
 ) -> tf.Tensor:
     """Compiles the program that `func` builds, for the first device of the IPU configuration in force.
 
@@ -46,6 +50,7 @@ def experimental_application_compile_op(
       freeze_variables: variables become part of the program, with the values they have when it is compiled.
         Else they become start-up inputs, "XLA_Args/<variable name>", which are given when an engine starts.
       name: of the program.
+      target, device_plugin: see serving.export_single_step().
 
     Returns:
       A string tensor, the path of the executable. In TensorFlow 1 the program is compiled when it is
@@ -59,6 +64,7 @@ def experimental_application_compile_op(
     """
     if not callable(func):
         raise TypeError(f"`func` must be a function that builds a program, not a {type(func).__name__}.")
+    pjrt = resolve_target(target, device_plugin)
     name = name or "application_compile"
     if output_path is None:
         handle, output_path = tempfile.mkstemp(prefix=name, suffix=".poplar_exec")
@@ -84,7 +90,7 @@ def experimental_application_compile_op(
 
     def compile_now(*values: np.ndarray) -> bytes:
         constants = {id(leaf): value for leaf, value in zip(constant, values, strict=True)}
-        compile_traced(main, name, path, constants, startup, freeze_variables)
+        compile_traced(main, name, path, constants, startup, freeze_variables, pjrt)
         return path.encode()
 
     if tf.executing_eagerly():

@@ -25,6 +25,7 @@ from tensorflow_ipu.program_builder import (
     outer_tensors,
     value_of,
 )
+from tensorflow_ipu.targets import PjrtTarget
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def compile_traced(
     constants: Mapping[int, np.ndarray],
     startup: Sequence[StartupLeaf],
     freeze_variables: bool,
+    pjrt: PjrtTarget | None = None,
 ) -> None:
     """Compiles a program and writes the executable.
 
@@ -59,13 +61,14 @@ def compile_traced(
       startup: those that become start-up inputs.
       freeze_variables: whether variables that the program reads itself become part of it; else they become
         start-up inputs. (In graph mode it reads none: their values are tensors outside of it.)
+      pjrt: the target; None: the emulated IPUs of the configuration in force.
 
     Raises:
       ValueError, tf.errors.ResourceExhaustedError: as program.compile_program(); or a value that is handed
         from step to step starts as something computed from a start-up input.
     """
     with context.eager_mode():
-        _Compiler(main, name, constants, startup, freeze_variables).compile(path)
+        _Compiler(main, name, constants, startup, freeze_variables, pjrt).compile(path)
 
 
 class _Compiler:
@@ -76,8 +79,10 @@ class _Compiler:
         constants: Mapping[int, np.ndarray],
         startup: Sequence[StartupLeaf],
         freeze_variables: bool,
+        pjrt: PjrtTarget | None,
     ) -> None:
         self._main = main
+        self._pjrt = pjrt
         self._name = name
         self._constants = constants
         self._startup = startup
@@ -165,6 +170,7 @@ class _Compiler:
                     tiles_per_ipu=target.tiles_per_ipu,
                     memory_per_tile=target.memory_per_tile,
                     remote_buffers=target.remote_buffers,
+                    pjrt=self._pjrt,
                 ),
                 floating_point={"inv": target.inv, "div0": target.div0, "oflo": target.oflo},
                 options={**target.options, **(main.layout.options if main.layout else {})},

@@ -187,7 +187,11 @@ def export_pipeline(
             f"{type(computational_stages).__name__}."
         )
     layout = pipeline_layout(
-        len(computational_stages), device_mapping, pipeline_schedule, poplar_options, "poplar_options"
+        len(computational_stages),
+        device_mapping,
+        pipeline_schedule,
+        poplar_options,
+        "poplar_options",
     )
     stage_names = [f"computational_stages[{position}]" for position in range(len(computational_stages))]
     return export_stages(

@@ -101,7 +101,15 @@ class PjrtBackend : public Backend {
     std::vector<PluginSource> plugins = std::move(options_.plugins);
     options_ = options;
     options_.plugins = std::move(plugins);
-    for (const PluginSource& source : options.plugins) AddLocked(source);
+    for (const PluginSource& source : options.plugins) {
+      AddLocked(source);
+      // Its hash takes a second or more: it is begun before the first model asks for it.
+      try {
+        std::thread([path = source.path] { Plugin::HashOf(path).IgnoreError(); }).detach();
+      } catch (const std::system_error&) {
+        // Then the first model waits for it.
+      }
+    }
   }
 
   void Add(const PluginSource& source) {
@@ -125,8 +133,17 @@ class PjrtBackend : public Backend {
   // The client of the plugin that compiled the executable, if that is here and has the devices it needs.
   absl::StatusOr<Client*> Prepare(const ExecutableHeader& header) {
     const PjrtOptions options = Options();
-    return Within<Client*>(options.load_timeout, "starting",
-                           [options, target = header.target()] { return ClientFor(options, target); });
+    auto client = Within<Client*>(options.load_timeout, "starting",
+                                  [options, target = header.target()] { return ClientFor(options, target); });
+    if (client.ok() || options.plugins.empty()) return client;
+    const PjrtTarget& target = header.target().pjrt();
+    const std::string here = absl::StrJoin(options.plugins, ", ", [](std::string* out, const auto& plugin) {
+      absl::StrAppend(out, plugin.path);
+    });
+    return absl::Status(
+        client.status().code(),
+        absl::StrCat(client.status().message(), " (It was exported for '", target.name(), "', with ",
+                     ToString(target.plugin()), "; the plugins here are ", here, ".)"));
   }
 
   static absl::StatusOr<Client*> ClientFor(const PjrtOptions& options, const Target& target) {

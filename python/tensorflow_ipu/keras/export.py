@@ -83,8 +83,11 @@ def export_keras(
     iterations = _steps_per_execution(model)
     if len(stages) > 1:
         layout = pipeline_layout(
-            len(stages), options.device_mapping, options.pipeline_schedule, options.stage_options
-        )
+            len(stages),
+            options.device_mapping,
+            options.pipeline_schedule,
+            options.stage_options,
+            )
         program = ProgramOptions(
             iterations,
             program_name(None, options.name or name),
