@@ -104,7 +104,7 @@ class _Compiler:
 
     def compile(self, path: str) -> None:
         main = self._main
-        if main.layout is not None:
+        if main.layout is not None and self._pjrt is None:
             check_configured(main.layout.device_mapping)
         lowered: list[LoweredFunction] = []
         stages: list[Stage] = []
