@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from types import ModuleType
+from typing import Any
 
 from tensorflow_ipu import module_alias
 from tensorflow_ipu.keras import install_import_hook
@@ -40,16 +40,19 @@ except importlib.metadata.PackageNotFoundError:  # used from the source tree
 
 register_alias = module_alias.register_alias
 
-# `ops` is the folder in which TensorFlow programs expect some of the modules.
-register_alias(f"{__name__}.ops")
+# Its modules are found under several names of its own, too.
+register_alias(__name__)
 install_import_hook()
 register_ops()
 
 
-def __getattr__(name: str) -> ModuleType:
-    if name not in _MODULES:
+def __getattr__(name: str) -> Any:
+    if name == "outlined_function":  # the original has this function here, too
+        return importlib.import_module(f"{__name__}.ops.functional_ops").outlined_function
+    own = None if name.startswith("_") else module_alias.own_name(name)
+    if own is None:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return importlib.import_module(f"{__name__}.{name}")
+    return importlib.import_module(f"{__name__}.{own}")
 
 
 def __dir__() -> list[str]:

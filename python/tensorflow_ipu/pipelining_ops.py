@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tensorflow_ipu.device_mapping import as_device_mapping, check_configured
+from tensorflow_ipu.gradient_accumulation import GradientAccumulationReductionMethod
 from tensorflow_ipu.integers import as_integer
 from tensorflow_ipu.ipu_infeed_queue import IPUInfeedQueue, call_arguments
 from tensorflow_ipu.ipu_outfeed_queue import IPUOutfeedQueue
+from tensorflow_ipu.not_provided import stand_in
 from tensorflow_ipu.program_builder import (
     MainProgram,
     ProgramBuilder,
@@ -26,7 +29,14 @@ from tensorflow_ipu.program_builder import (
     trace_stage,
 )
 
-__all__ = ["PipelineLayout", "PipelineSchedule", "PipelineStageOptions", "pipeline", "pipeline_layout"]
+__all__ = [
+    "PipelineLayout",
+    "PipelineSchedule",
+    "PipelineStageOptions",
+    "RecomputationMode",
+    "pipeline",
+    "pipeline_layout",
+]
 
 
 class PipelineSchedule(enum.IntEnum):
@@ -41,6 +51,14 @@ class PipelineSchedule(enum.IntEnum):
     Grouped = 0
     Interleaved = 1
     Sequential = 2
+
+
+class RecomputationMode(enum.Enum):
+    """When activations are computed again in training. Pipelines for inference take `Auto`, the default."""
+
+    Auto = 1
+    RecomputeThenBackpropagate = 2
+    RecomputeAndBackpropagateInterleaved = 3
 
 
 class PipelineStageOptions:
@@ -156,11 +174,11 @@ def _stage_options_text(stages: int, options: Any, argument: str) -> dict[str, s
 
 
 # Arguments of `pipeline` that only matter when gradients are computed, and the values that stand for "not
-# given".
+# given" or are the original's defaults.
 _TRAINING_ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "optimizer_function": (None,),
     "gradient_accumulation_dtype": (None,),
-    "recomputation_mode": (None,),
+    "recomputation_mode": (None, RecomputationMode.Auto),
     "backward_propagation_stages_poplar_options": (None,),
     "weight_update_poplar_options": (None,),
     "offload_weight_update_variables": (None, False),
@@ -171,7 +189,7 @@ _TRAINING_ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "accumulate_outfeed": (None, False),
     "accumulate_outfeed_dtype": (None,),
     "outfeed_mask": (None,),
-    "reduction_method": (None,),
+    "reduction_method": (None, GradientAccumulationReductionMethod.SUM, "SUM", "sum"),
 }
 
 
@@ -236,7 +254,9 @@ def pipeline(
     """
     arguments = locals()
     for argument, absent in _TRAINING_ARGUMENTS.items():
-        if not any(arguments[argument] is value for value in absent):
+        given = arguments[argument]
+        given = bool(given) if isinstance(given, np.bool_) else given
+        if not any(given is value or (isinstance(value, str) and given == value) for value in absent):
             raise NotImplementedError(
                 f"pipeline(): `{argument}` is used for training only, and pipelines here are for"
                 f" inference. Leave it out."
@@ -381,3 +401,7 @@ def _inside(graph: Any, tensor: Any) -> Any:
         return tensor
     with graph.as_default():
         return tf.identity(tensor)
+
+
+def __getattr__(name: str) -> Any:
+    return stand_in("pipelining_ops", name)

@@ -11,17 +11,27 @@ from tensorflow_ipu import config as _config
 from tensorflow_ipu.config import (
     DeviceConnectionType,
     ExecutionProfileType,
+    IPUConfig,
+    MergeRemoteBuffersBehaviour,
+    SchedulingAlgorithm,
     SelectionOrder,
+    StochasticRoundingBehaviour,
     configure_ipu_system,
     get_ipu_config,
     reset_ipu_configuration,
     running_on_ipu_model,
 )
+from tensorflow_ipu.integers import as_integer
+from tensorflow_ipu.not_provided import stand_in
 
 __all__ = [
     "DeviceConnectionType",
     "ExecutionProfileType",
+    "IPUConfig",
+    "MergeRemoteBuffersBehaviour",
+    "SchedulingAlgorithm",
     "SelectionOrder",
+    "StochasticRoundingBehaviour",
     "configure_ipu_system",
     "get_ipu_config",
     "get_num_of_ipus_in_device",
@@ -61,9 +71,11 @@ def reset_ipu_seed(seed: int, device: str = "/device:IPU:0", cpu_device: str = "
     """Sets the seed of random numbers.
 
     Raises:
-      TypeError: the seed is no int.
+      TypeError: the seed is not an int.
     """
     del device, cpu_device
-    if not isinstance(seed, int):
-        raise TypeError(f"The seed must be an int, not {seed!r}.")
-    tf.random.set_seed(seed)
+    tf.random.set_seed(as_integer("seed", seed))
+
+
+def __getattr__(name: str) -> Any:
+    return stand_in("utils", name)

@@ -1,17 +1,18 @@
-"""The folder in which scripts look for some modules: `ops.pipelining_ops`, `ops.embedded_runtime`, ...
+"""The folder of operations, and the one in which scripts look for some modules: `ops.pipelining_ops`, ...
 
-They are the modules of the package itself, loaded when they are first used.
+All of them are modules of the package as well (`ipu.nn_ops`), and are loaded when they are first used.
 """
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import Any
 
-_MODULES = ("application_compile_op", "embedded_runtime", "pipelining_ops")
+from tensorflow_ipu.module_alias import own_name
 
 
-def __getattr__(name: str) -> ModuleType:
-    if name not in _MODULES:
+def __getattr__(name: str) -> Any:
+    own = None if name.startswith("_") else own_name(f"ops.{name}")
+    if own is None:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return importlib.import_module(f"tensorflow_ipu.{name}")
+    return importlib.import_module(f"tensorflow_ipu.{own}")
