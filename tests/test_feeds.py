@@ -182,3 +182,20 @@ def test_a_main_program_has_at_least_one_step_and_a_known_number() -> None:
         compile_op(
             lambda n: program(tf.cast(tf.reduce_sum(tf.shape(tf.where(n > 0))), tf.float32)), [tf.ones([3])]
         )
+
+
+def test_compiling_loops_does_not_warn_of_retracing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(7):
+        infeed, outfeed = numbers(), IPUOutfeedQueue()
+
+        def body(i: tf.Tensor, total: tf.Tensor, x: tf.Tensor, outfeed: IPUOutfeedQueue = outfeed) -> Any:
+            return i + 1, total + x, outfeed.enqueue(total)
+
+        path = compile_op(
+            lambda infeed=infeed, body=body, number=number: loops.while_loop(
+                lambda i, total: i < 4 + number, body, [tf.constant(0), tf.ones([]) * 2.0], infeed
+            ),
+            output_path=tmp_path / "a.exec",
+        )
+        assert json.loads(native.inspect(path.numpy().decode()))["iterations"] == str(4 + number)
+    assert "retracing" not in caplog.text

@@ -263,9 +263,10 @@ def _trip_count(
     try:
         with context.eager_mode():
             initial = [tf.constant(constant_value(values[position])) for position in order]
+            # Concrete ones: calls of tf.functions made here would count as retracings of one another.
             holds_now, next_values = (
-                tf.function(holds, autograph=False),
-                tf.function(advance, autograph=False),
+                tf.function(function, autograph=False).get_concrete_function(*initial)
+                for function in (holds, advance)
             )
             steps = 0
             while steps < bound and bool(holds_now(*initial)):

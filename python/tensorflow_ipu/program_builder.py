@@ -251,7 +251,12 @@ def constant_value(tensor: Any) -> Any:
       NotConstant: it depends on more.
     """
     with context.eager_mode():
-        return tf.function(lambda: value_of(tensor, {}), autograph=False)().numpy()
+        return run_once(lambda: value_of(tensor, {})).numpy()
+
+
+def run_once(function: Callable[[], Any]) -> Any:
+    """Traces a function and runs it. (To call a tf.function would count as a retracing of all made here.)"""
+    return tf.function(function, autograph=False).get_concrete_function()()
 
 
 def runs_at_once() -> bool:

@@ -23,6 +23,7 @@ from tensorflow_ipu.program_builder import (
     TracedStage,
     capture_into_trace,
     outer_tensors,
+    run_once,
     value_of,
 )
 from tensorflow_ipu.targets import PjrtTarget
@@ -224,7 +225,7 @@ class _Compiler:
                 " is computed from to the loop and compute it in the body, or set freeze_variables=True."
             )
         try:
-            array = tf.function(lambda: value_of(value, self._constants), autograph=False)().numpy()
+            array = run_once(lambda: value_of(value, self._constants)).numpy()
         except NotConstant as error:
             raise ValueError(f"A value of the main loop starts as '{error}', which is not known.") from None
         self._initial.append(np.ascontiguousarray(array).tobytes())

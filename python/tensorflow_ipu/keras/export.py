@@ -87,7 +87,7 @@ def export_keras(
             options.device_mapping,
             options.pipeline_schedule,
             options.stage_options,
-            )
+        )
         program = ProgramOptions(
             iterations,
             program_name(None, options.name or name),
