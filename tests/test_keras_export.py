@@ -1,5 +1,9 @@
 """export_keras of models that are no pipelines: all kinds, names, batch sizes, errors."""
 
+import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -327,3 +331,186 @@ def test_models_still_train_and_predict(k: Any) -> None:
         model.compile(optimizer="sgd", loss="mse", steps_per_execution=2)
     model.fit(random_array([8, 4]), random_array([8, 1]), batch_size=2, verbose=0)
     assert model.predict(random_array([8, 4]), batch_size=2, verbose=0).shape == (8, 1)
+
+
+class TwoArguments:
+    """Makes a subclassed model whose `call` takes two inputs, in two stages or none."""
+
+    @staticmethod
+    def of(k: Any, pipelined: bool = False) -> Any:
+        scope = k.ipu.PipelineStage if pipelined else lambda stage: contextlib.nullcontext()
+
+        class Model(k.Model):
+            def __init__(self) -> None:
+                super().__init__()
+                self.dense = k.layers.Dense(3)
+
+            def call(self, query: Any, value: Any, scale: float = 1.0, training: bool | None = None) -> Any:
+                assert not training
+                with scope(0):
+                    query = self.dense(query) * scale
+                with scope(1):
+                    return self.dense(query[:, :1] * value)
+
+        return Model()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_model_that_takes_two_arguments(k: Any, named: bool, tmp_path: Path) -> None:
+    with IPUStrategy().scope():
+        model = TwoArguments.of(k)
+    query, value = random_array([2, 4]), random_array([2, 4]) + 1
+    expected = model(query, value=value, scale=2.0) if named else model(query, value)
+    run = serving.export_keras(model, str(tmp_path / "m"))
+    assert sorted(inputs_of(tmp_path / "m")) == ["query", "value"]
+    np.testing.assert_allclose(run(query, value)[0], expected, rtol=1e-5, atol=1e-5)
+    serving.export_keras(model, str(tmp_path / "n"), batch_size=np.int64(5))
+    assert {spec.shape[0] for spec in inputs_of(tmp_path / "n").values()} == {5}
+
+
+def test_a_pipelined_model_that_takes_two_arguments(k: Any, tmp_path: Path) -> None:
+    config = IPUConfig()
+    config.auto_select_ipus = 2
+    config.configure_ipu_system()
+    with IPUStrategy().scope():
+        model = TwoArguments.of(k, pipelined=True)
+    query, value = random_array([2, 4]), random_array([2, 4]) + 1
+    expected = model(query, value)
+    assert [item.pipeline_stage for item in model.get_pipeline_stage_assignment()] == [0, 1]
+    run = serving.export_keras(model, str(tmp_path / "m"))
+    np.testing.assert_allclose(run(query, value)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def subclassed_of(k: Any, function: Any, *layers: Any) -> Any:
+    class Model(k.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = list(layers)
+
+        def call(self, inputs: Any) -> Any:
+            return function(self.parts, inputs)
+
+    return Model()
+
+
+def test_keys_of_a_dictionary_are_the_names_of_inputs(k: Any, tmp_path: Path) -> None:
+    with IPUStrategy().scope():
+        left, right = (k.layers.Input((3,), batch_size=2, name=name) for name in ("first", "second"))
+        functional = k.Model({"b": left, "a": right}, k.layers.Subtract()([left, right]))
+        built = subclassed_of(k, lambda parts, inputs: parts[0](inputs["b"]) - inputs["a"], k.layers.Dense(3))
+        built.build({"b": (2, 3), "a": (2, 3)})
+        odd = subclassed_of(
+            k, lambda parts, inputs: parts[0](inputs["class"]) - inputs["1st"], k.layers.Dense(3)
+        )
+        odd({"class": random_array([2, 3]), "1st": random_array([2, 3])})
+    values = {"b": random_array([2, 3]), "a": random_array([2, 3]) * 2}
+    for number, (model, keys) in enumerate(((functional, "ab"), (built, "ab"))):
+        check_export(model, tmp_path / str(number), values)
+        assert sorted(inputs_of(tmp_path / str(number))) == list(keys)
+    check_export(odd, tmp_path / "odd", {"class": values["b"], "1st": values["a"]})
+    assert sorted(inputs_of(tmp_path / "odd")) == ["input_1st", "input_class"]
+
+
+def test_build_with_input_objects(k: Any, tmp_path: Path) -> None:
+    def tokens() -> Any:
+        return k.Input((4,), batch_size=2, dtype="int32")
+
+    with IPUStrategy().scope():
+        one = subclassed_of(k, lambda parts, ids: parts[0](ids), k.layers.Embedding(8, 3))
+        one.build(tokens())
+        several = subclassed_of(
+            k, lambda parts, ids: parts[0](ids[0]) + parts[0](ids[1]), k.layers.Embedding(8, 3)
+        )
+        several.build([tokens(), tokens()])
+        keyed = subclassed_of(k, lambda parts, ids: parts[0](ids["a"]), k.layers.Embedding(8, 3))
+        keyed.build({"a": tokens()})
+        sequential = k.Sequential([k.layers.Embedding(8, 3), k.layers.LSTM(4)])
+        sequential.build(tokens())
+    ids = random_array([2, 4], "int32")
+    for number, (model, inputs) in enumerate(
+        ((one, ids), (several, [ids, ids]), (keyed, {"a": ids}), (sequential, ids))
+    ):
+        check_export(model, tmp_path / str(number), inputs)
+        specs = inputs_of(tmp_path / str(number))
+        assert {(spec.dtype, *spec.shape) for spec in specs.values()} == {(tf.int32, 2, 4)}
+
+
+@pytest.mark.parametrize("batch", [tf.constant(8), np.int64(8), np.int32(8)])
+def test_build_with_tensors_as_dimensions(k: Any, batch: Any, tmp_path: Path) -> None:
+    with IPUStrategy().scope():
+        model = subclassed_of(k, lambda parts, inputs: parts[0](inputs[0]) + inputs[1], k.layers.Dense(3))
+        model.build([(batch, 4), (batch, np.int64(1))])
+        assert len(model.weights) == 2
+        keyed = subclassed_of(k, lambda parts, inputs: parts[0](inputs["a"]), k.layers.Dense(3))
+        keyed.build({"a": [batch, 4]})
+    check_export(model, tmp_path / "m", [random_array([2, 4]), random_array([2, 1])], batch_size=2)
+    check_export(keyed, tmp_path / "k", {"a": random_array([8, 4])})
+
+
+def test_a_model_that_was_called_with_float64(k: Any, tmp_path: Path) -> None:
+    with IPUStrategy().scope():
+        model = subclassed_of(k, lambda parts, inputs: parts[0](inputs), k.layers.Dense(3))
+    model(np.ones([2, 4]))  # NumPy's default, which Keras turns into float32
+    check_export(model, tmp_path / "m", random_array([2, 4]))
+    assert [spec.dtype for spec in inputs_of(tmp_path / "m").values()] == [tf.float32]
+
+
+def test_a_deferred_sequential_model_takes_any_batch(k: Any, tmp_path: Path) -> None:
+    config = IPUConfig()
+    config.auto_select_ipus = 2
+    config.configure_ipu_system()
+    for number, assigned_first in enumerate((True, False)):
+        with IPUStrategy().scope():
+            model = k.Sequential([k.layers.Dense(3), k.layers.Activation("relu")])
+            if assigned_first:
+                model.set_pipeline_stage_assignment([0, 1])
+            model.build((5, 4))
+            if not assigned_first:
+                model.set_pipeline_stage_assignment([0, 1])
+        header = check_export(model, tmp_path / str(number), random_array([2, 4]), batch_size=2)
+        assert len(header["stages"]) == 2
+
+
+def test_a_recurrent_model_with_state_is_refused(tmp_path: Path) -> None:
+    with IPUStrategy().scope():  # tf_keras refuses it in the scope of any strategy
+        inputs = keras.layers.Input((5, 4), batch_size=2)
+        model = keras.Model(inputs, keras.layers.GRU(3, stateful=True)(inputs))
+    with pytest.raises(ValueError, match="changes a variable in operation .* variables of an exported"):
+        serving.export_keras(model, str(tmp_path / "m"))
+
+
+def test_operations_between_layers_follow_their_inputs(k: Any, tmp_path: Path) -> None:
+    config = IPUConfig()
+    config.auto_select_ipus = 2
+    config.configure_ipu_system()
+    with IPUStrategy().scope():
+        inputs = k.layers.Input((4,), batch_size=2)
+        with k.ipu.PipelineStage(0):
+            x = k.layers.Dense(3)(inputs)
+        x = x * 2.0
+        with k.ipu.PipelineStage(1):
+            x = k.layers.Activation("tanh")(x)
+        model = k.Model(inputs, [x * 3.0 + 1.0, x])
+    assert len(check_export(model, tmp_path / "m", random_array([2, 4]))["stages"]) == 2
+
+
+@pytest.mark.parametrize("legacy", ["0", "1"])
+def test_keras_ipu_by_the_names_of_tensorflow(legacy: str) -> None:
+    script = """
+import tensorflow as tf
+from tensorflow.python import ipu
+with ipu.ipu_strategy.IPUStrategy().scope():
+    model = tf.keras.Sequential([tf.keras.Input((4,)), tf.keras.layers.Dense(2)])
+assert hasattr(model, "export_for_ipu_serving")
+from tensorflow.keras.ipu import PipelineStage
+from tensorflow.keras.ipu.extensions import SequentialExtension
+from tensorflow.keras.ipu.extensions.pipeline_stage_assignment import PipelineStage as again
+assert PipelineStage is again is tf.keras.ipu.PipelineStage
+assert isinstance(model, SequentialExtension)
+print(type(model).__module__.split(".")[0])
+"""
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": legacy}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["tf_keras" if legacy == "1" else "keras"], done.stderr

@@ -294,14 +294,15 @@ def test_device_mapping_errors(k: Any, tmp_path: Path) -> None:
             model.set_pipelining_options(device_mapping=mapping)
             with pytest.raises(ValueError, match=message):
                 serving.export_keras(model, str(tmp_path / "m"))
-        with pytest.raises(TypeError, match="device_mapping must be a list or tuple"):
-            model.set_pipelining_options(device_mapping="01")
+        for wrong in ("01", [0.5, 1.9], [0.0, 1.0], ["0", "1"], [True, False], 1, {0: 1}):
+            with pytest.raises(ValueError, match="Expected `device_mapping` to be a list of integers"):
+                model.set_pipelining_options(device_mapping=wrong)
         with pytest.raises(TypeError, match="must be a PipelineSchedule"):
             model.set_pipelining_options(pipeline_schedule="Grouped")
         with pytest.raises(TypeError, match="unexpected arguments"):
             model.set_pipelining_options(device_maping=[0, 1])
         reset_ipu_configuration()
-        model.set_pipelining_options()
+        model.set_pipelining_options(device_mapping=(0, 1))
         with pytest.raises(ValueError, match="auto_select_ipus` to 2"):
             serving.export_keras(model, str(tmp_path / "m"))
 
@@ -387,8 +388,59 @@ def test_methods_that_change_nothing_are_accepted(k: Any, tmp_path: Path) -> Non
     model.set_infeed_queue_options(prefetch_depth=2)
     model.set_outfeed_queue_options(buffer_depth=2)
     model.set_asynchronous_callbacks(True)
-    model.set_gradient_accumulation_options(gradient_accumulation_steps_per_replica=4)
+    model.set_replication_options(replicated_metric_reduction_method="MEAN")
+    model.set_gradient_accumulation_options(gradient_accumulation_steps_per_replica=1)
+    model.set_gradient_accumulation_options()
     check_export(model, tmp_path / "m", PAIR)
+
+
+def test_options_of_two_calls_add_up(k: Any, tmp_path: Path) -> None:
+    with IPUStrategy().scope():
+        model = two_stages(k)
+        model.set_pipelining_options(device_mapping=np.array([np.int64(3), np.int32(1)]))
+        model.set_pipelining_options(pipeline_schedule=PipelineSchedule.Sequential, accumulate_outfeed=True)
+    header = check_export(model, tmp_path / "m", PAIR)
+    assert ipus_of(header) == [3, 1]
+    assert header["schedule"] == "SEQUENTIAL"
+
+
+@pytest.mark.parametrize(
+    "method, arguments",
+    [
+        ("set_gradient_accumulation_options", {"gradient_accumulation_steps_per_replica": 4}),
+        ("set_gradient_accumulation_options", {"gradient_accumulation_reduction_method": "mean"}),
+        ("set_gradient_accumulation_options", {"use_v2_gradient_accumulation_optimizer": True}),
+        ("set_gradient_accumulation_options", {"offload_weight_update_variables": True}),
+        ("set_pipelining_options", {"gradient_accumulation_reduction_method": "mean"}),
+        ("set_pipelining_options", {"recomputation_mode": "Auto"}),
+        ("set_pipelining_options", {"weight_update_poplar_options": object()}),
+        ("set_pipelining_options", {"replicated_optimizer_state_sharding": True}),
+    ],
+)
+def test_what_is_for_training_is_named(method: str, arguments: dict[str, Any]) -> None:
+    with IPUStrategy().scope():
+        model = two_stages(keras)
+    with pytest.raises(NotImplementedError, match=rf"{method}\(\): `{next(iter(arguments))}` .* training"):
+        getattr(model, method)(**arguments)
+
+
+def test_arguments_that_keras_sets(k: Any) -> None:
+    with IPUStrategy().scope():
+        model = two_stages(k)
+    for argument, message in (
+        ("gradient_accumulation_count", "Set the `gradient_accumulation_steps_per_replica` argument"),
+        ("repeat_count", "automatically set by Keras"),
+        ("batch_serialization_iterations", "not compatible with Keras"),
+    ):
+        with pytest.raises(ValueError, match=f"Found `{argument}` key in `pipelining_kwargs`. .*{message}"):
+            model.set_pipelining_options(**{argument: 10})
+    for steps in (-1, 0, 1.5, True):
+        with pytest.raises(ValueError, match=f"to be a positive integer, but got {steps!r} instead"):
+            model.set_pipelining_options(gradient_accumulation_steps_per_replica=steps)
+    with pytest.raises(ValueError, match="Found `dataset` key"):
+        model.set_infeed_queue_options(dataset=None)
+    with pytest.raises(ValueError, match="Found `outfeed_mode` key"):
+        model.set_outfeed_queue_options(outfeed_mode=None)
 
 
 def test_pipeline_stage_scopes(k: Any) -> None:

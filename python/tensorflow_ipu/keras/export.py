@@ -64,8 +64,9 @@ def export_keras(
       device_plugin: see export_single_step().
 
     Returns:
-      A tf.function from the SavedModel's inputs to its outputs (one tensor, or a list of several, ordered
-      as tf.nest flattens what the model returns) that runs the exported executable in this process.
+      A tf.function that runs the exported executable in this process. It takes the inputs by position, and
+      returns a list of the outputs, ordered as tf.nest flattens what the model returns; see
+      export_single_step().
 
     Raises:
       ValueError: the model was not created inside an IPU strategy; the batch size is not known; a layer of a
@@ -80,7 +81,7 @@ def export_keras(
     options = model_methods.pipelining_options(model)
     name = program_name(model, model.name)
     names = [f"stage {number} of '{name}'" for number in range(len(stages))] if len(stages) > 1 else [name]
-    iterations = _steps_per_execution(model)
+    program = ProgramOptions(_steps_per_execution(model), name)
     if len(stages) > 1:
         layout = pipeline_layout(
             len(stages),
@@ -89,16 +90,14 @@ def export_keras(
             options.stage_options,
         )
         program = ProgramOptions(
-            iterations,
-            program_name(None, options.name or name),
-            layout.device_mapping,
-            layout.num_ipus,
-            layout.schedule.name.upper(),
-            layout.hold,
-            layout.options,
+            iterations=program.iterations,
+            name=program_name(None, options.name or name),
+            device_mapping=layout.device_mapping,
+            num_ipus=layout.num_ipus,
+            schedule=layout.schedule.name.upper(),
+            hold=layout.hold,
+            options=layout.options,
         )
-    else:
-        program = ProgramOptions(iterations, name)
     return export_stages(
         stages,
         names,

@@ -146,8 +146,18 @@ def _build(model: Any, original: Callable[..., None], shapes: Any) -> None:
         specs = specs_of_shapes(shapes, input_dtype(model))
         build(model, ([specs], {}))
         remember_arguments(model, ([specs], {}))
+        object.__setattr__(model, "_ipu_built_for", ([specs], {}))
     if not typed or not model.built:
-        original(_plain_shapes(shapes))
+        token = _inside_model.set(True)
+        try:
+            original(_plain_shapes(shapes))
+        finally:
+            _inside_model.reset(token)
+
+
+def built_for(model: Any) -> Any:
+    """What `build()` was given with keras.Input objects, as `remember_arguments()` takes it, or None."""
+    return getattr(model, "_ipu_built_for", None)
 
 
 def input_dtype(model: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tensorflow_ipu.keras import layer_calls
+from tensorflow_ipu.keras import layer_calls, model_structure
 
 # Names that Keras makes up when the user gave none.
-_MADE_UP = re.compile(r"keras_tensor(_\d+)?(CLONE)?")
+_MADE_UP = re.compile(r"(keras_tensor|input_layer)(_\d+)?(CLONE)?")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ def describe(model: Any, batch_size: Any = None, any_batch: bool = False) -> Mod
 
 def _declared(model: Any) -> Any:
     """The inputs as the model declares them, dimensions possibly unknown."""
+    if model_structure.model_kind(model) == "sequential":
+        inferred = _inferred_in_sequential(model)
+        if inferred is not None:
+            return tf.nest.map_structure(lambda item: _as_computed(model, item), inferred)
     if getattr(model, "_is_graph_network", False):  # tf_keras
         names = iter(model.input_names)
         specs = tf.nest.map_structure(
@@ -89,6 +94,18 @@ def _declared(model: Any) -> Any:
             "`model.build()` with the shapes of its inputs, or call the model once."
         )
     return tf.nest.map_structure(lambda item: _as_computed(model, item), called)
+
+
+def _inferred_in_sequential(model: Any) -> Any:
+    """What a Sequential model without an Input layer was built for or called with.
+
+    Its graph does not tell: in Keras 3 it takes the dtype of the first layer, in tf_keras it forgets sizes
+    that differ from call to call.
+    """
+    built = layer_calls.built_for(model)
+    if built is None and not getattr(model, "_has_explicit_input_shape", True):  # tf_keras
+        built = layer_calls.called_with(model)
+    return built
 
 
 def _as_computed(model: Any, item: Any) -> Any:
@@ -151,7 +168,7 @@ def _paths(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str 
 
 def _identifier(name: str) -> str:
     name = re.sub(r"\W", "_", name)
-    return name if name.isidentifier() else f"input_{name}"
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"input_{name}"
 
 
 def _with_batch(model: Any, spec: Any, batch_size: int | None, default: int | None) -> Any:

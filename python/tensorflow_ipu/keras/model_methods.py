@@ -3,36 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from tensorflow_ipu.integers import as_integer, is_integer
 from tensorflow_ipu.keras import model_stages, model_structure, stage_summary
 from tensorflow_ipu.pipelining_ops import PipelineSchedule, PipelineStageOptions
 
-# What `set_pipelining_options()` passes on to a pipeline; everything else it takes is for training.
-_PIPELINE_ARGUMENTS = (
-    "pipeline_schedule",
-    "forward_propagation_stages_poplar_options",
-    "name",
-)
-_TRAINING_ARGUMENTS = frozenset(
-    [
-        "backward_propagation_stages_poplar_options",
-        "batch_serialization_iterations",
-        "continuous_weight_updates",
-        "gradient_accumulation_dtype",
-        "offload_activations",
-        "offload_gradient_accumulation_buffers",
-        "offload_weight_update_variables",
-        "offload_weights",
-        "optimizer_function",
-        "outfeed_loss",
-        "recomputation_mode",
-        "replicated_optimizer_state_sharding",
-        "replicated_weight_sharding",
-        "weight_update_poplar_options",
-    ]
-)
+# What `set_pipelining_options()` takes besides its named arguments, for the pipeline of an export.
+_PIPELINE_ARGUMENTS = ("pipeline_schedule", "forward_propagation_stages_poplar_options", "name")
+
+# Arguments of a pipeline that place data and have no effect on the emulator.
+_PLACEMENT_ARGUMENTS = frozenset(["offload_activations", "offload_weights", "replicated_weight_sharding"])
+
+# Those that only matter when gradients are computed, and the values that stand for "not given".
+_TRAINING_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "accumulate_outfeed_dtype": (None,),
+    "backward_propagation_stages_poplar_options": (None,),
+    "continuous_weight_updates": (None, False),
+    "gradient_accumulation_dtype": (None,),
+    "gradient_accumulation_for_captured_grads": (None, True),
+    "offload_gradient_accumulation_buffers": (None, False),
+    "offload_weight_update_variables": (None, False),
+    "recomputation_mode": (None,),
+    "replicated_optimizer_state_sharding": (None, False),
+    "weight_update_poplar_options": (None,),
+}
+
+# Arguments of `pipelining_ops.pipeline()` that Keras models set otherwise, and how.
+_SET_BY = {
+    "gradient_accumulation_count": "Set the `gradient_accumulation_steps_per_replica` argument to "
+    "`set_pipelining_options` instead.",
+    **dict.fromkeys(
+        [
+            "computational_stages",
+            "repeat_count",
+            "inputs",
+            "infeed_queue",
+            "outfeed_queue",
+            "optimizer_function",
+        ],
+        "This argument is automatically set by Keras.",
+    ),
+    **dict.fromkeys(
+        ["outfeed_loss", "outfeed_mask", "batch_serialization_iterations"],
+        "This argument is not compatible with Keras.",
+    ),
+}
 
 
 @dataclass
@@ -43,7 +62,6 @@ class PipeliningOptions:
     pipeline_schedule: PipelineSchedule | None = None
     stage_options: Sequence[PipelineStageOptions] | None = None
     name: str | None = None
-    ignored: dict[str, Any] = field(default_factory=dict)
 
 
 def require_ipu_strategy(model: Any) -> None:
@@ -103,44 +121,77 @@ def set_pipelining_options(
     """Sets how the model's pipeline is laid out.
 
     Args:
-      device_mapping: the IPU of each stage; stage k is on IPU k when it is not given.
+      gradient_accumulation_steps_per_replica: checked; it has no effect on inference.
+      device_mapping: the IPU of each stage. None: as it was set before; stage k is on IPU k at first.
+      accumulate_outfeed: accepted; it has no effect on inference.
+      gradient_accumulation_reduction_method: "sum"; others are for training.
       pipelining_kwargs: `pipeline_schedule` (a PipelineSchedule, Grouped when it is not given),
-        `forward_propagation_stages_poplar_options` (a PipelineStageOptions for each stage) and `name`.
-        Those of `pipelining_ops.pipeline` that matter to training, and the arguments on gradient
-        accumulation and outfeeds, are accepted and have no effect on an export.
+        `forward_propagation_stages_poplar_options` (a PipelineStageOptions for each stage) and `name`;
+        `offload_activations`, `offload_weights` and `replicated_weight_sharding` are accepted.
 
     Raises:
+      NotImplementedError: an argument that only training uses.
       TypeError: an argument is of a wrong type, or there is no such argument.
-      ValueError: the model was made outside of an IPU strategy.
+      ValueError: device_mapping is not a list of integers, the steps are not a positive integer, or Keras
+      sets an
+        argument otherwise; or the model was made outside of an IPU strategy.
     """
     require_ipu_strategy(self)
-    unknown = set(pipelining_kwargs) - set(_PIPELINE_ARGUMENTS) - _TRAINING_ARGUMENTS
+    _check_steps(gradient_accumulation_steps_per_replica)
+    _check_reduction_method("set_pipelining_options", gradient_accumulation_reduction_method)
+    for argument in pipelining_kwargs:
+        if argument in _SET_BY:
+            raise ValueError(f"Found `{argument}` key in `pipelining_kwargs`. {_SET_BY[argument]}")
+    unknown = set(pipelining_kwargs) - {*_PIPELINE_ARGUMENTS, *_PLACEMENT_ARGUMENTS, *_TRAINING_ARGUMENTS}
     if unknown:
         raise TypeError(
             f"set_pipelining_options() got unexpected arguments {sorted(unknown)}; it takes device_mapping "
             f"and {', '.join(_PIPELINE_ARGUMENTS)}."
         )
-    if device_mapping is not None and not isinstance(device_mapping, (list, tuple)):
-        raise TypeError(f"device_mapping must be a list or tuple, but {device_mapping!r} was given.")
-    schedule = pipelining_kwargs.pop("pipeline_schedule", None)
+    for argument, absent in _TRAINING_ARGUMENTS.items():
+        if not any(pipelining_kwargs.get(argument) is value for value in absent):
+            raise _for_training("set_pipelining_options", argument)
+    schedule = pipelining_kwargs.get("pipeline_schedule")
     if schedule is not None and not isinstance(schedule, PipelineSchedule):
         raise TypeError(f"pipeline_schedule must be a PipelineSchedule, but {schedule!r} was given.")
-    steps = gradient_accumulation_steps_per_replica
-    if steps is not None and (not isinstance(steps, int) or steps < 1):
-        raise ValueError(f"gradient_accumulation_steps_per_replica must be a positive int, not {steps!r}.")
-    options = PipeliningOptions(
-        device_mapping=None if device_mapping is None else [int(ipu) for ipu in device_mapping],
+    options = replace(
+        pipelining_options(self),
         pipeline_schedule=schedule,
-        stage_options=pipelining_kwargs.pop("forward_propagation_stages_poplar_options", None),
-        name=pipelining_kwargs.pop("name", None),
-        ignored={
-            "gradient_accumulation_steps_per_replica": steps,
-            "accumulate_outfeed": accumulate_outfeed,
-            "gradient_accumulation_reduction_method": gradient_accumulation_reduction_method,
-            **pipelining_kwargs,
-        },
+        stage_options=pipelining_kwargs.get("forward_propagation_stages_poplar_options"),
+        name=pipelining_kwargs.get("name"),
     )
+    if device_mapping is not None:
+        options.device_mapping = _checked_mapping(device_mapping)
     object.__setattr__(self, "_ipu_pipelining_options", options)
+
+
+def _checked_mapping(device_mapping: Any) -> list[int]:
+    if not isinstance(device_mapping, (list, tuple, np.ndarray)) or not all(map(is_integer, device_mapping)):
+        raise ValueError(
+            f"Expected `device_mapping` to be a list of integers, but {device_mapping!r} was given: the "
+            "number of an IPU for each stage."
+        )
+    return [as_integer("device_mapping", ipu) for ipu in device_mapping]
+
+
+def _check_steps(steps: Any) -> None:
+    if steps is not None and (not is_integer(steps) or steps < 1):
+        raise ValueError(
+            "Expected `gradient_accumulation_steps_per_replica` to be a positive integer, but got "
+            f"{steps!r} instead."
+        )
+
+
+def _check_reduction_method(method: str, value: Any) -> None:
+    if str(getattr(value, "name", value)).lower() != "sum":
+        raise _for_training(method, "gradient_accumulation_reduction_method")
+
+
+def _for_training(method: str, argument: str) -> NotImplementedError:
+    return NotImplementedError(
+        f"{method}(): `{argument}` is used for training only, and models on IPUs are for inference here. "
+        "Leave it out; fit() trains on the host."
+    )
 
 
 def get_pipeline_stage_assignment(self: Any) -> list[Any]:
@@ -200,22 +251,70 @@ def print_pipeline_stage_assignment_summary(
     stage_summary.print_summary(self, assignments, sequential, line_length, print_fn or print)
 
 
-def _accepted(name: str, what: str) -> Callable[..., None]:
-    """A method that scripts call and that changes nothing about an exported model."""
+def set_gradient_accumulation_options(
+    self: Any,
+    gradient_accumulation_steps_per_replica: int | None = None,
+    gradient_accumulation_reduction_method: Any = "sum",
+    use_v2_gradient_accumulation_optimizer: bool = False,
+    **gradient_accumulation_optimizer_kwargs: Any,
+) -> None:
+    """Accepted with its defaults: gradients are for training, which happens on the host, as ever.
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> None:
-        require_ipu_strategy(self)
+    Raises:
+      NotImplementedError: gradients are to be accumulated.
+      ValueError: the steps are not a positive integer; the model was made outside of an IPU strategy.
+    """
+    require_ipu_strategy(self)
+    method = "set_gradient_accumulation_options"
+    steps = gradient_accumulation_steps_per_replica
+    _check_steps(steps)
+    if steps is not None and steps > 1:
+        raise _for_training(method, "gradient_accumulation_steps_per_replica")
+    _check_reduction_method(method, gradient_accumulation_reduction_method)
+    if use_v2_gradient_accumulation_optimizer:
+        raise _for_training(method, "use_v2_gradient_accumulation_optimizer")
+    for argument in gradient_accumulation_optimizer_kwargs:
+        raise _for_training(method, argument)
 
-    method.__name__ = name
-    method.__doc__ = f"Accepted: {what}"
-    return method
+
+def set_asynchronous_callbacks(self: Any, asynchronous: bool = False) -> None:
+    """Accepted: callbacks belong to fit(), evaluate() and predict(), which run on the host."""
+    require_ipu_strategy(self)
+
+
+def set_replication_options(self: Any, replicated_metric_reduction_method: Any = "NONE") -> None:
+    """Accepted: metrics belong to fit() and evaluate(), which run on the host, once."""
+    require_ipu_strategy(self)
+
+
+def set_infeed_queue_options(self: Any, **kwargs: Any) -> None:
+    """Accepted: an exported model is fed by requests.
+
+    Raises:
+      ValueError: Keras sets an argument otherwise; the model was made outside of an IPU strategy.
+    """
+    require_ipu_strategy(self)
+    for argument in {"dataset", "infeed_spec", "element_spec"} & set(kwargs):
+        raise ValueError(f"Found `{argument}` key in `kwargs`. This argument is automatically set by Keras.")
+
+
+def set_outfeed_queue_options(self: Any, **kwargs: Any) -> None:
+    """Accepted: an exported model answers requests.
+
+    Raises:
+      ValueError: Keras sets an argument otherwise; the model was made outside of an IPU strategy.
+    """
+    require_ipu_strategy(self)
+    for argument in {"outfeed_mode", "device_ordinal"} & set(kwargs):
+        raise ValueError(f"Found `{argument}` key in `kwargs`. This argument is not compatible with Keras.")
 
 
 _METHODS = (
-    _accepted("set_infeed_queue_options", "an exported model is fed by requests."),
-    _accepted("set_outfeed_queue_options", "an exported model answers requests."),
-    _accepted("set_asynchronous_callbacks", "callbacks are for training on the host."),
-    _accepted("set_gradient_accumulation_options", "gradients are for training on the host."),
+    set_infeed_queue_options,
+    set_outfeed_queue_options,
+    set_asynchronous_callbacks,
+    set_gradient_accumulation_options,
+    set_replication_options,
     print_pipeline_stage_assignment_summary,
     export_for_ipu_serving,
     set_pipelining_options,

@@ -15,6 +15,11 @@ def is_layer(operation: Any) -> bool:
     return type(operation).__name__ != "InputLayer" and hasattr(operation, "trainable_weights")
 
 
+def is_bare_operation(layer: Any) -> bool:
+    """Whether it is the layer that tf_keras makes of an operation on a tensor of a functional model."""
+    return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")
+
+
 def is_model(layer: Any) -> bool:
     """Whether the layer is a model."""
     return hasattr(layer, "fit")

@@ -138,6 +138,8 @@ class ModelTrace:
         return result
 
     def _check_assigned(self, frame: _Frame, stage: int | None) -> None:
+        if model_structure.is_bare_operation(frame.layer):
+            return
         if self._all_assigned and stage is None and not frame.staged and self._around() is None:
             raise ValueError(
                 "All layers of a pipelined model must have an associated pipeline stage. However, "
