@@ -134,7 +134,8 @@ void Measure(const Model& model, double seconds, int thread_count) {
   for (const Tensor& input : model.startup_inputs) startup.push_back(BytesOf(input));
 
   const double device = DeviceMedian(**model.program.Load(), startup, x, y, seconds);
-  auto engine = *EngineManager::Global().StartOrAttach(EngineKey{{}, "bare"}, file.path(), -absl::Seconds(1), startup);
+  auto engine =
+      *EngineManager::Global().StartOrAttach(EngineKey{{}, "bare"}, file.path(), -absl::Seconds(1), startup);
   const double through_engine = Median(seconds, [&] { CallEngine(*engine, x, y); });
   TestingSession in_line(CallGraph(file.path(), "in_line", model.startup_inputs), true);
   const double op = Median(seconds, [&] { in_line.Run(x).IgnoreError(); });

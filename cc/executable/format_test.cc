@@ -11,7 +11,7 @@ TEST(FormatTest, PreambleIsWhatVersionTwoSays) {
   const std::string preamble = MakePreamble("header");
   EXPECT_EQ(absl::BytesToHexString(preamble.substr(0, 32)),
             "8954464950550d0a"
-            "0100000000000000"
+            "0200000000000000"
             "0600000000000000"
             "0000000000000000");
   EXPECT_EQ(preamble.size(), 64);

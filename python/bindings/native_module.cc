@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "cc/base/status_macros.h"
+#include "cc/check/recorded_steps.h"
 #include "cc/compiler/compiler.h"
 #include "cc/device/installed/installed_backends.h"
 #include "cc/device/pjrt/pjrt_backend.h"
@@ -109,6 +111,15 @@ void CompileToFile(const std::string& header_json, const std::vector<std::string
   ThrowIfError(status);
 }
 
+absl::Status RecordToFile(const std::string& path, const std::string& output, int steps, std::uint64_t seed) {
+  if (steps < 1)
+    return absl::InvalidArgumentError(absl::StrCat("steps: found ", steps, ", expected at least 1"));
+  TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<const Executable> executable, Executable::Open(path));
+  TFIPU_ASSIGN_OR_RETURN(std::shared_ptr<Program> program, InstalledBackends().Load(std::move(executable)));
+  TFIPU_ASSIGN_OR_RETURN(const RecordedSteps recorded, RecordSteps(std::move(program), steps, seed));
+  return WriteSteps(recorded, output);
+}
+
 std::shared_ptr<const Executable> OpenFile(const std::string& path) {
   absl::StatusOr<std::shared_ptr<const Executable>> executable;
   {
@@ -198,6 +209,18 @@ PYBIND11_MODULE(_native, module) {
     }
     return listed;
   });
+
+  module.def(
+      "record_steps",
+      [](const std::string& path, const std::string& output, int steps, std::uint64_t seed) {
+        absl::Status status;
+        {
+          py::gil_scoped_release release;
+          status = RecordToFile(path, output, steps, seed);
+        }
+        ThrowIfError(status);
+      },
+      py::arg("path"), py::arg("output"), py::arg("steps") = 4, py::arg("seed") = 1);
 
   py::class_<EngineHandle>(module, "EngineHandle")
       .def_property_readonly("name", &EngineHandle::name)

@@ -92,6 +92,13 @@ def engine_statistics(name: str) -> dict[str, Any]:
     """Counters of a running engine as in cc/engine/statistics.h. A histogram is a dict with count, sum, mean,
     p50, p90, p99 and max; times are in microseconds. Raises StatusError when none runs."""
 
+def record_steps(path: str, output: str, steps: int = 4, seed: int = 1) -> None:
+    """Runs an executable on random steps and writes them with its answers, for device_check.
+
+    Raises:
+      StatusError: The executable cannot run here, or the file cannot be written.
+    """
+
 class LoadProgram:
     """An executable, loaded on the emulator to be put under load.
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import tensorflow_ipu.cli.bench_command as bench_command
 import tensorflow_ipu.cli.doctor_command as doctor_command
 import tensorflow_ipu.cli.inspect_command as inspect_command
+import tensorflow_ipu.cli.record_command as record_command
 from tensorflow_ipu.cli.command_error import CommandError
 
 __all__ = ["main"]
@@ -25,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for command in (inspect_command, doctor_command, bench_command):
+    for command in (inspect_command, doctor_command, bench_command, record_command):
         command.add_to(commands)
     return parser
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tensorflow_ipu {__version__}")
         return 0
     if options.command is None:
-        parser.error("a command is missing: inspect, doctor or bench")
+        parser.error("a command is missing: inspect, doctor, bench or record")
     try:
         return options.run(options)
     except CommandError as error:
