@@ -62,6 +62,19 @@ class MappedFile {
   const char* bytes_ = nullptr;
 };
 
+// What is loaded once for each library. A library that hangs keeps its own lock only.
+struct Slot {
+  std::mutex mutex;
+  Plugin* plugin = nullptr;
+};
+
+Slot& SlotOf(const std::string& path) {
+  static std::mutex* const mutex = new std::mutex;
+  static auto* const slots = new std::map<std::string, Slot>;
+  std::lock_guard<std::mutex> lock(*mutex);
+  return (*slots)[path];
+}
+
 std::string RealPath(const std::string& path) {
   char resolved[PATH_MAX];
   return realpath(path.c_str(), resolved) == nullptr ? path : resolved;
@@ -121,11 +134,10 @@ std::string UnknownXlaFlag(absl::string_view flags, absl::string_view library) {
 }
 
 absl::StatusOr<Plugin*> Plugin::Load(const PluginSource& source) {
-  static std::mutex* const mutex = new std::mutex;
-  static auto* const loaded = new std::map<std::string, Plugin*>;
   const std::string path = RealPath(source.path);
-  std::lock_guard<std::mutex> lock(*mutex);
-  if (const auto found = loaded->find(path); found != loaded->end()) return found->second;
+  Slot& slot = SlotOf(path);
+  std::lock_guard<std::mutex> lock(slot.mutex);
+  if (slot.plugin != nullptr) return slot.plugin;
 
   if (access(path.c_str(), R_OK) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("Cannot open the PJRT plugin '", path, "'"));
@@ -166,7 +178,7 @@ absl::StatusOr<Plugin*> Plugin::Load(const PluginSource& source) {
           absl::StrCat("The PJRT plugin '", path, "' cannot be initialised: ", status.message()));
     }
   }
-  return (*loaded)[path] = plugin.release();
+  return slot.plugin = plugin.release();
 }
 
 absl::StatusOr<std::string> Plugin::HashOf(const std::string& path) {
