@@ -11,6 +11,11 @@ from tensorflow_ipu.config import export_target
 from tensorflow_ipu.integers import as_integer, is_integer
 
 
+def is_device_mapping(value: Any) -> bool:
+    """Whether it is a list (a tuple, an array) of whole numbers."""
+    return isinstance(value, (list, tuple, np.ndarray)) and all(map(is_integer, value))
+
+
 def as_device_mapping(device_mapping: Any, stages: int) -> list[int]:
     """The IPU of each stage; None stands for stage k on IPU k.
 
@@ -22,7 +27,7 @@ def as_device_mapping(device_mapping: Any, stages: int) -> list[int]:
     """
     if device_mapping is None:
         return list(range(stages))
-    if not isinstance(device_mapping, (list, tuple, np.ndarray)) or not all(map(is_integer, device_mapping)):
+    if not is_device_mapping(device_mapping):
         raise TypeError(f"`device_mapping` must be a list or tuple of ints, not {device_mapping!r}.")
     if len(device_mapping) != stages:
         raise ValueError(

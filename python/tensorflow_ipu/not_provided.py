@@ -31,6 +31,7 @@ _SHARDING = (
 _WEIGHTS = (
     "moves weights between a session and an executable. Pass variables as start-up inputs, or freeze them"
 )
+_LAYERS = "is a layer for IPU hardware. Use the layer of Keras that computes the same"
 _OPTIONS = "was replaced by `ipu.config.IPUConfig`. Set the option's attribute of an IPUConfig"
 
 # Module: why, and its names. Folders have no names of their own.
@@ -66,6 +67,42 @@ _MODULES: dict[str, tuple[str, Sequence[str]]] = {
         ("MapGradientOptimizer", "MapGradientOptimizerInvertedChaining"),
     ),
     "optimizers.sharded_optimizer": (_TRAINING, ("ShardedOptimizer",)),
+    "keras.optimizers": (
+        _TRAINING,
+        (
+            "ALSOptimizer",
+            "ALSOptimizerGradientAccumulationWrapper",
+            "AutomaticLossScalingOptimizer",
+            "CrossReplicaOptimizer",
+            "GradientAccumulationOptimizer",
+            "IpuOptimizer",
+            "MapGradientOptimizer",
+        ),
+    ),
+    "keras.losses": (_TRAINING, ("CTCLoss",)),
+    "keras.layers": (
+        _LAYERS,
+        (
+            "AssumeEqualAcrossReplicas",
+            "CTCInferenceLayer",
+            "CTCPredictionsLayer",
+            "CaptureActivationGradients",
+            "CaptureUpstreamGradients",
+            "Dropout",
+            "EffectiveTransformer",
+            "Embedding",
+            "GroupNorm",
+            "GroupNormalization",
+            "InstanceNorm",
+            "InstanceNormalization",
+            "LayerNorm",
+            "LayerNormalization",
+            "PopnnGRU",
+            "PopnnLSTM",
+            "RecomputationCheckpoint",
+            "SerialDense",
+        ),
+    ),
     "eager": (_TRAINING, ()),
     "eager.backprop": (_TRAINING, ("GradientAccumulationTape",)),
     "grad_util_ops": (_TRAINING, ("capture_upstream_gradients",)),

@@ -175,7 +175,7 @@ def _stage_options_text(stages: int, options: Any, argument: str) -> dict[str, s
 
 # Arguments of `pipeline` that only matter when gradients are computed, and the values that stand for "not
 # given" or are the original's defaults.
-_TRAINING_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+TRAINING_ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "optimizer_function": (None,),
     "gradient_accumulation_dtype": (None,),
     "recomputation_mode": (None, RecomputationMode.Auto),
@@ -253,7 +253,7 @@ def pipeline(
         an IPU is not configured; results without an outfeed queue.
     """
     arguments = locals()
-    for argument, absent in _TRAINING_ARGUMENTS.items():
+    for argument, absent in TRAINING_ARGUMENTS.items():
         given = arguments[argument]
         given = bool(given) if isinstance(given, np.bool_) else given
         if not any(given is value or (isinstance(value, str) and given == value) for value in absent):

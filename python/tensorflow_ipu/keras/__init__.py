@@ -54,8 +54,8 @@ _ALIASES = (
 
 
 def __getattr__(name: str) -> Any:
-    if name == "extensions":
-        return importlib.import_module(f"{__name__}.extensions")
+    if name in ("extensions", "layers", "losses", "optimizers"):
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

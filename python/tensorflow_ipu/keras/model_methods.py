@@ -6,31 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from tensorflow_ipu.device_mapping import is_device_mapping
 from tensorflow_ipu.integers import as_integer, is_integer
 from tensorflow_ipu.keras import model_stages, model_structure, stage_summary
-from tensorflow_ipu.pipelining_ops import PipelineSchedule, PipelineStageOptions
+from tensorflow_ipu.pipelining_ops import TRAINING_ARGUMENTS, PipelineSchedule, PipelineStageOptions
 
 # What `set_pipelining_options()` takes besides its named arguments, for the pipeline of an export.
 _PIPELINE_ARGUMENTS = ("pipeline_schedule", "forward_propagation_stages_poplar_options", "name")
 
 # Arguments of a pipeline that place data and have no effect on the emulator.
 _PLACEMENT_ARGUMENTS = frozenset(["offload_activations", "offload_weights", "replicated_weight_sharding"])
-
-# Those that only matter when gradients are computed, and the values that stand for "not given".
-_TRAINING_ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "accumulate_outfeed_dtype": (None,),
-    "backward_propagation_stages_poplar_options": (None,),
-    "continuous_weight_updates": (None, False),
-    "gradient_accumulation_dtype": (None,),
-    "gradient_accumulation_for_captured_grads": (None, True),
-    "offload_gradient_accumulation_buffers": (None, False),
-    "offload_weight_update_variables": (None, False),
-    "recomputation_mode": (None,),
-    "replicated_optimizer_state_sharding": (None, False),
-    "weight_update_poplar_options": (None,),
-}
 
 # Arguments of `pipelining_ops.pipeline()` that Keras models set otherwise, and how.
 _SET_BY = {
@@ -142,14 +127,14 @@ def set_pipelining_options(
     for argument in pipelining_kwargs:
         if argument in _SET_BY:
             raise ValueError(f"Found `{argument}` key in `pipelining_kwargs`. {_SET_BY[argument]}")
-    unknown = set(pipelining_kwargs) - {*_PIPELINE_ARGUMENTS, *_PLACEMENT_ARGUMENTS, *_TRAINING_ARGUMENTS}
+    unknown = set(pipelining_kwargs) - {*_PIPELINE_ARGUMENTS, *_PLACEMENT_ARGUMENTS, *TRAINING_ARGUMENTS}
     if unknown:
         raise TypeError(
             f"set_pipelining_options() got unexpected arguments {sorted(unknown)}; it takes device_mapping "
             f"and {', '.join(_PIPELINE_ARGUMENTS)}."
         )
-    for argument, absent in _TRAINING_ARGUMENTS.items():
-        if not any(pipelining_kwargs.get(argument) is value for value in absent):
+    for argument, value in pipelining_kwargs.items():
+        if not any(value is absent for absent in TRAINING_ARGUMENTS.get(argument, (value,))):
             raise _for_training("set_pipelining_options", argument)
     schedule = pipelining_kwargs.get("pipeline_schedule")
     if schedule is not None and not isinstance(schedule, PipelineSchedule):
@@ -166,7 +151,7 @@ def set_pipelining_options(
 
 
 def _checked_mapping(device_mapping: Any) -> list[int]:
-    if not isinstance(device_mapping, (list, tuple, np.ndarray)) or not all(map(is_integer, device_mapping)):
+    if not is_device_mapping(device_mapping):
         raise ValueError(
             f"Expected `device_mapping` to be a list of integers, but {device_mapping!r} was given: the "
             "number of an IPU for each stage."
