@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from tensorflow_ipu import config, progress, utils
-from tensorflow_ipu.config import DeviceConnectionType, IPUConfig, UnknownOptionError
+from tensorflow_ipu.config import DeviceConnectionType, IPUConfig, UnknownOptionError, flags
 
 
 @pytest.fixture(autouse=True)
 def nothing_in_force(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("TF_POPLAR_FLAGS", raising=False)
-    monkeypatch.setattr(config, "_said", set())
+    monkeypatch.setattr(flags, "_said", set())
     config.reset_ipu_configuration()
     yield
     config.reset_ipu_configuration()

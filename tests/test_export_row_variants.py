@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 from export_models import serve
 from tensorflow.python import ipu
-from tensorflow_ipu import row_independence, serving
+from tensorflow_ipu import serving
 from tensorflow_ipu._runtime import native
+from tensorflow_ipu.export import row_independence
 
 WEIGHTS = tf.constant(np.random.default_rng(1).normal(size=(3, 2)), tf.float32)
 EIGHT = [tf.TensorSpec([8, 3])]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 from tensorflow_ipu import serving
-from tensorflow_ipu.signatures import deduce_signature, parameter_names
+from tensorflow_ipu.export.signatures import deduce_signature, parameter_names
 
 FOUR = tf.TensorSpec([4], tf.float32)
 

@@ -20,9 +20,9 @@ from tensorflow_ipu._runtime import native
 from tensorflow_ipu.application_compile_op import experimental_application_compile_op
 from tensorflow_ipu.cli import main
 from tensorflow_ipu.cli.executable_files import read_header
+from tensorflow_ipu.config.targets import resolve_target, target_names
 from tensorflow_ipu.ipu_infeed_queue import IPUInfeedQueue
 from tensorflow_ipu.ipu_outfeed_queue import IPUOutfeedQueue
-from tensorflow_ipu.targets import resolve_target, target_names
 from test_command_line import edit_header
 
 FOUR = [tf.TensorSpec([4], tf.float32, name="x")]

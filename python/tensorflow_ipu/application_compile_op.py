@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_ipu.config.targets import resolve_target
 from tensorflow_ipu.local_path import local_path
-from tensorflow_ipu.program_builder import MainProgram, TracedStage, collect, inlined
-from tensorflow_ipu.program_compile import (
+from tensorflow_ipu.program.collect import MainProgram, TracedStage, collect, inlined
+from tensorflow_ipu.program.traced_program import (
     StartupLeaf,
     compile_traced,
     program_leaves,
     variable_input_name,
 )
-from tensorflow_ipu.targets import resolve_target
 
 __all__ = ["experimental_application_compile_op"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tensorflow_ipu.integers import is_integer
-from tensorflow_ipu.program_builder import current_builder
+from tensorflow_ipu.program.collect import current_builder
 
 __all__ = ["IPUOutfeedMode", "IPUOutfeedQueue", "IPUOutfeedQueueIterator"]
 

@@ -16,10 +16,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from tensorflow_ipu.graph_copy import copy_tensors, needed
 from tensorflow_ipu.integers import is_integer
 from tensorflow_ipu.ipu_infeed_queue import IPUInfeedQueue, call_arguments
-from tensorflow_ipu.program_builder import (
+from tensorflow_ipu.lowering.graph_copy import copy_tensors, needed
+from tensorflow_ipu.program.collect import (
     MainProgram,
     NotConstant,
     ProgramBuilder,

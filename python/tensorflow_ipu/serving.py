@@ -22,8 +22,8 @@ from tensorflow_ipu.export import (
     program_name,
 )
 from tensorflow_ipu.keras.export import export_keras
-from tensorflow_ipu.pipelining_ops import PipelineSchedule, PipelineStageOptions, pipeline_layout
 from tensorflow_ipu.program import DEFAULT_TARGET_CPU, DEFAULT_TIMEOUT_US
+from tensorflow_ipu.program.layout import PipelineSchedule, PipelineStageOptions, pipeline_layout
 from tensorflow_ipu.progress import ProgressCallback
 
 __all__ = ["export_keras", "export_pipeline", "export_single_step"]

@@ -65,11 +65,12 @@ def attach() -> None:
     """Attaches to the Keras packages that are imported by now. Idempotent."""
     packages = [sys.modules[name] for name in _PACKAGES if hasattr(sys.modules.get(name), "Model")]
     if packages:
-        from tensorflow_ipu.keras import layer_calls, model_methods
+        from tensorflow_ipu.keras import export_method, layer_calls, model_methods
 
         layer_calls.track()
         for package in packages:
             model_methods.add_to(package.Model)
+            package.Model.export_for_ipu_serving = export_method.export_for_ipu_serving
     for module in packages + [sys.modules[name] for name in _ALIASES if name in sys.modules]:
         module.ipu = sys.modules[__name__]  # type: ignore[attr-defined]
         sys.modules[f"{module.__name__}.ipu"] = sys.modules[__name__]

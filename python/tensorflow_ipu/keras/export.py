@@ -17,8 +17,8 @@ from tensorflow_ipu.export import (
 )
 from tensorflow_ipu.keras import layer_calls, model_inputs, model_methods, model_stages
 from tensorflow_ipu.keras.model_inputs import ModelInputs
-from tensorflow_ipu.pipelining_ops import pipeline_layout
 from tensorflow_ipu.program import DEFAULT_TARGET_CPU, DEFAULT_TIMEOUT_US
+from tensorflow_ipu.program.layout import pipeline_layout
 from tensorflow_ipu.progress import ProgressCallback
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from tensorflow_ipu.graph_copy import copy_tensors
 from tensorflow_ipu.keras.model_trace import LAYER_ATTRIBUTE, STAGE_ATTRIBUTE
+from tensorflow_ipu.lowering.graph_copy import copy_tensors
 
 _READS = frozenset(["ReadVariableOp", "VarHandleOp", "ResourceGather", "ResourceGatherNd", "Placeholder"])
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tensorflow_ipu.device_mapping import is_device_mapping
 from tensorflow_ipu.integers import as_integer, is_integer
 from tensorflow_ipu.keras import model_stages, model_structure, stage_summary
-from tensorflow_ipu.pipelining_ops import TRAINING_ARGUMENTS, PipelineSchedule, PipelineStageOptions
+from tensorflow_ipu.program.device_mapping import is_device_mapping
+from tensorflow_ipu.program.layout import PipelineSchedule, PipelineStageOptions
+from tensorflow_ipu.program.training_arguments import TRAINING_ARGUMENTS
 
 # What `set_pipelining_options()` takes besides its named arguments, for the pipeline of an export.
 _PIPELINE_ARGUMENTS = ("pipeline_schedule", "forward_propagation_stages_poplar_options", "name")
@@ -64,35 +65,6 @@ def require_ipu_strategy(model: Any) -> None:
 def pipelining_options(model: Any) -> PipeliningOptions:
     """The model's pipelining options, or the default ones."""
     return getattr(model, "_ipu_pipelining_options", None) or PipeliningOptions()
-
-
-def export_for_ipu_serving(
-    self: Any,
-    export_dir: str,
-    batch_size: Any = None,
-    output_names: Any = None,
-    preprocessing_step: Any = None,
-    preprocessing_step_signature: Any = None,
-    postprocessing_step: Any = None,
-    postprocessing_step_signature: Any = None,
-    purge_export_dir: bool = False,
-    **options: Any,
-) -> Any:
-    """Exports the model for TensorFlow Serving; see `tensorflow_ipu.serving.export_keras()`."""
-    from tensorflow_ipu import serving
-
-    return serving.export_keras(
-        self,
-        export_dir,
-        batch_size,
-        output_names,
-        preprocessing_step,
-        preprocessing_step_signature,
-        postprocessing_step,
-        postprocessing_step_signature,
-        purge_export_dir,
-        **options,
-    )
 
 
 def set_pipelining_options(
@@ -301,7 +273,6 @@ _METHODS = (
     set_gradient_accumulation_options,
     set_replication_options,
     print_pipeline_stage_assignment_summary,
-    export_for_ipu_serving,
     set_pipelining_options,
     get_pipeline_stage_assignment,
     set_pipeline_stage_assignment,

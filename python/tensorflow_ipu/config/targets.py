@@ -9,8 +9,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tensorflow_ipu.config.gpu_descriptions import GPUS, target_config
 from tensorflow_ipu.device_plugins import PLATFORMS, DevicePlugin, installed_plugins, packages, plugin_at
-from tensorflow_ipu.gpu_descriptions import GPUS, target_config
 
 # Topologies with one process, by the names that libtpu gives them.
 _TPUS = {"v4": "v4:2x2x1", "v5e": "v5e:2x2x1", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2x1"}

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tensorflow_ipu._runtime import ops
-from tensorflow_ipu.host_steps import HostStep
+from tensorflow_ipu.export.host_steps import HostStep
 
 EXECUTABLE_NAME = "executable.ipu"
 

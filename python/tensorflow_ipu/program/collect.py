@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context
@@ -20,10 +20,8 @@ from tensorflow.python.eager.polymorphic_function import polymorphic_function
 from tensorflow.python.framework import func_graph as func_graph_module
 from tensorflow.python.framework import ops
 
-from tensorflow_ipu.graph_copy import copy_tensors, needed
-
-if TYPE_CHECKING:
-    from tensorflow_ipu.pipelining_ops import PipelineLayout
+from tensorflow_ipu.lowering.graph_copy import copy_tensors, needed
+from tensorflow_ipu.program.layout import PipelineLayout
 
 
 class ProgramGraph(func_graph_module.FuncGraph):

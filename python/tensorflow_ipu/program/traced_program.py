@@ -12,11 +12,11 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from tensorflow_ipu.config import export_target
-from tensorflow_ipu.device_mapping import check_configured
-from tensorflow_ipu.graph_copy import copy_tensors, needed
+from tensorflow_ipu.config.targets import PjrtTarget
 from tensorflow_ipu.lowering import LoweredFunction, lower_function
+from tensorflow_ipu.lowering.graph_copy import copy_tensors, needed
 from tensorflow_ipu.program import Carried, DeviceTarget, Program, Source, Stage, ValueRef, compile_program
-from tensorflow_ipu.program_builder import (
+from tensorflow_ipu.program.collect import (
     MainProgram,
     NotConstant,
     ProgramGraph,
@@ -26,7 +26,7 @@ from tensorflow_ipu.program_builder import (
     run_once,
     value_of,
 )
-from tensorflow_ipu.targets import PjrtTarget
+from tensorflow_ipu.program.device_mapping import check_configured
 
 
 @dataclass(frozen=True)

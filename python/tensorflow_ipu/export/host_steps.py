@@ -10,7 +10,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.trackable.resource import CapturableResource
 
-from tensorflow_ipu.lowering import concrete_function, freeze_concrete
+from tensorflow_ipu.lowering.freezing import freeze_concrete
+from tensorflow_ipu.lowering.tracing import concrete_function
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from tensorflow_ipu.export.row_independence import differing_rows
 from tensorflow_ipu.lowering import LoweredFunction, TracedFunction
 from tensorflow_ipu.program import RowVariant
-from tensorflow_ipu.row_independence import differing_rows
 
 # From feeds of some number of rows to the stages, traced and lowered for it.
 LowerStages = Callable[[Sequence[tf.TensorSpec]], tuple[list[TracedFunction], list[LoweredFunction]]]
