@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "cc/base/status_macros.h"
-#include "cc/engine/call_context.h"
+#include "cc/engine/caller_context.h"
 #include "cc/engine/engine_manager.h"
 #include "cc/executable/executable.h"
 #include "runtime_ops/engine_scope.h"
@@ -141,7 +141,7 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
     absl::Duration waited;
     call.waited = &waited;
     call.done = [&latch](absl::Status status) { latch.Set(std::move(status)); };
-    const CallContext* caller = CurrentCallContext();
+    const CallerContext* caller = CurrentCallerContext();
     if (caller != nullptr) call.cancelled = caller->cancelled;
     const CallId id = engine.Add(std::move(call));
     if (cancellation != nullptr) cancellation->SetCall(id);
@@ -190,7 +190,7 @@ class ApplicationCallKernel : public tensorflow::AsyncOpKernel {
         },
         &call));
     if (context->deadline().has_value()) call.deadline = *context->deadline();
-    if (const CallContext* caller = CurrentCallContext()) {
+    if (const CallerContext* caller = CurrentCallerContext()) {
       call.deadline = std::min(call.deadline, caller->deadline);
       call.priority = caller->priority;
     }

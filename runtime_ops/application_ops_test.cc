@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "cc/engine/call_context.h"
+#include "cc/engine/caller_context.h"
 #include "cc/engine/engine_manager.h"
 #include "runtime_ops/testing_model.h"
 #include "tensorflow/core/framework/function.pb.h"

@@ -141,7 +141,10 @@ const std::vector<Group>& Groups() {
          "answered, "
          "for about as much CPU time. 0: it sleeps at once."},
         {"max_queued_calls", &Flags::max_queued_calls,
-         "Requests that may wait for a thread, for gRPC and REST each; one more is refused."}}},
+         "Requests that may wait for a thread, for gRPC and REST each; one more is refused."},
+        {"compute_slots", &Flags::compute_slots,
+         "Requests that compute at once, if they are not short; others wait. One that waits for something "
+         "without computing makes room for another. 0: one for each core."}}},
       {"Emulated IPUs",
        {{"ipu_timeout_us", &Flags::ipu_timeout_us,
          "Microseconds without input after which a pipeline that holds requests is pushed on. -1: as "
@@ -174,7 +177,8 @@ const std::vector<Group>& Groups() {
        {{"grpc_channel_arguments", &Flags::grpc_channel_arguments,
          "gRPC server arguments, \"key=value,key=value\" (grpc.max_connection_age_ms=2000)."},
         {"grpc_max_threads", &Flags::grpc_max_threads,
-         "Threads for requests that are not short; short ones run in gRPC's own."},
+         "Requests that may run at once, if they are not short; --compute_slots says how many of them "
+         "compute."},
         {"grpc_max_request_bytes", &Flags::grpc_max_request_bytes, "A larger request is refused."},
         {"grpc_max_calls", &Flags::grpc_max_calls, "Requests in flight; one more is refused. 0: no bound."},
         {"enable_grpc_healthcheck_service", &Flags::enable_grpc_healthcheck_service,
@@ -186,7 +190,8 @@ const std::vector<Group>& Groups() {
          "Predict answers with tensor_content instead of the typed value fields."}}},
       {"REST API",
        {{"rest_api_num_threads", &Flags::rest_api_num_threads,
-         "Threads for requests that are not short; short ones run in the IO threads."},
+         "Requests that may run at once, if they are not short; --compute_slots says how many of them "
+         "compute."},
         {"rest_api_num_io_threads", &Flags::rest_api_num_io_threads, "IO threads. 0: one for each core."},
         {"rest_api_timeout_in_ms", &Flags::rest_api_timeout_in_ms,
          "Longest time of a call: then it is answered with 504, and given up if it has not begun. 0: no "

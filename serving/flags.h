@@ -77,6 +77,7 @@ struct Flags {
   std::int32_t shutdown_grace_seconds = 30;
   bool enforce_signature_shapes = false;
   std::int64_t max_queued_calls = 10'000;
+  std::int32_t compute_slots = 0;
   std::int32_t io_spin_us = 0;
   std::int64_t grpc_max_request_bytes = 0x7fffffff;
   std::int64_t grpc_max_calls = 0;

@@ -20,11 +20,12 @@
 #include "cc/engine/engine_manager.h"
 #include "cc/executable/validate.h"
 #include "serving/api/call_observer.h"
-#include "serving/api/call_pool.h"
 #include "serving/api/inference.h"
 #include "serving/api/rpc_methods.h"
 #include "serving/batching/batching_options.h"
 #include "serving/batching/batching_servable.h"
+#include "serving/compute/compute_slots.h"
+#include "serving/compute/compute_thread.h"
 #include "serving/config.pb.h"
 #include "serving/core/log.h"
 #include "serving/core/manager.h"
@@ -53,6 +54,9 @@ namespace {
 constexpr char kPrometheusPath[] = "/monitoring/prometheus/metrics";
 // Each has buffers of its own: on a machine with many cores, more are for the operator to ask for.
 constexpr int kMaxAutomaticReplicas = 8;
+// Operators who reload and profile, and how many may wait.
+constexpr int kBackgroundThreads = 4;
+constexpr std::size_t kMaxBackgroundTasks = 64;
 // The flags' word for a port that the system chooses.
 constexpr int kAnyPort = -1;
 
@@ -252,6 +256,7 @@ void SetEngineDefaults(const Flags& flags) {
       std::min<int>(kMaxAutomaticReplicas, std::max(1u, std::thread::hardware_concurrency()));
   if (flags.ipu_max_wait_us >= 0) defaults.max_wait = absl::Microseconds(flags.ipu_max_wait_us);
   defaults.max_queued_calls = static_cast<std::size_t>(std::max<std::int64_t>(0, flags.ipu_max_queued_calls));
+  defaults.on_thread_start = compute::BecomeComputeThread;
   EngineManager::Global().set_defaults(defaults);
 }
 
@@ -297,9 +302,8 @@ class Server::Impl {
     rest.join();
     models_.reset();
     // Calls that a transport gave up still hold servables until they end.
-    grpc_pool_.reset();
-    rest_pool_.reset();
-    profiler_pool_.reset();
+    grpc_queue_.reset();
+    rest_queue_.reset();
     if (manager_ != nullptr) manager_->Stop();
   }
 
@@ -356,8 +360,8 @@ class Server::Impl {
             }};
       }
     }
-    rest_pool_ = std::make_unique<CallPool>(flags_.rest_api_num_threads, MaxQueued());
-    rest_handler_ = std::make_unique<RestHandler>(manager_.get(), rest_pool_.get(), std::move(options));
+    rest_queue_ = std::make_unique<compute::ComputeQueue>(&slots_, flags_.rest_api_num_threads, MaxQueued());
+    rest_handler_ = std::make_unique<RestHandler>(manager_.get(), rest_queue_.get(), std::move(options));
     HttpServerOptions http;
     http.address = ListenAddress(flags_);
     http.port = flags_.rest_api_port == kAnyPort ? 0 : flags_.rest_api_port;
@@ -396,19 +400,16 @@ class Server::Impl {
     options.max_calls = static_cast<std::size_t>(flags_.grpc_max_calls);
     options.spin = std::chrono::microseconds(flags_.io_spin_us);
     options.health_service = flags_.enable_grpc_healthcheck_service;
-    grpc_pool_ = std::make_unique<CallPool>(flags_.grpc_max_threads, MaxQueued());
+    grpc_queue_ = std::make_unique<compute::ComputeQueue>(&slots_, flags_.grpc_max_threads, MaxQueued());
     RpcServices services;
-    services.directory = manager_.get();
-    services.pool = grpc_pool_.get();
-    services.observer = &observer_;
-    services.inference = inference_;
+    services.inference = {manager_.get(), grpc_queue_.get(), &observer_, inference_};
+    services.background = &background_queue_;
     services.reload = [this](const tensorflow::serving::ModelServerConfig& config) {
       return models_->Reload(config);
     };
     std::vector<RpcMethod> methods = ServingMethods(services);
     if (flags_.enable_profiler) {
-      profiler_pool_ = std::make_unique<CallPool>(/*max_threads=*/2, /*max_queued=*/8);
-      for (RpcMethod& method : ProfilerMethods(profiler_pool_.get())) methods.push_back(std::move(method));
+      for (RpcMethod& method : ProfilerMethods(&background_queue_)) methods.push_back(std::move(method));
     }
     for (RpcMethod& method : ReflectionMethods(methods, options.health_service)) {
       methods.push_back(std::move(method));
@@ -460,6 +461,10 @@ class Server::Impl {
 
   // Each is used by those below it.
   const Flags flags_;
+  compute::ComputeSlots slots_{{flags_.compute_slots, compute::BecomeComputeThread}};
+  // Loading and profiling take as long as they take, and hold up no call.
+  compute::ComputeSlots background_{{kBackgroundThreads}};
+  compute::ComputeQueue background_queue_{&background_, kBackgroundThreads, kMaxBackgroundTasks};
   const ExecutionConfig execution_;
   InferenceOptions inference_;
   RequestMetrics metrics_;
@@ -468,7 +473,7 @@ class Server::Impl {
   std::unique_ptr<Health> health_;
   std::unique_ptr<Manager> manager_;
   std::unique_ptr<ConfigSource> models_;
-  std::unique_ptr<CallPool> grpc_pool_, rest_pool_, profiler_pool_;
+  std::unique_ptr<compute::ComputeQueue> grpc_queue_, rest_queue_;
   std::unique_ptr<RestHandler> rest_handler_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<GrpcServer> grpc_;

@@ -78,6 +78,19 @@ def test_rest_calls_run_on_as_many_threads_and_the_rest_waits(tmp_path: Path) ->
         assert waiting.result(60) == ANSWER
 
 
+def test_calls_that_wait_without_computing_give_their_slots_away(tmp_path: Path) -> None:
+    with gated(tmp_path, "--compute_slots=1") as (gate, server), channel(server) as connection:
+        calls = [grpc_call(connection) for _ in range(5)]
+        # All are inside at once, although one alone could compute. One look at the pipe may tell of several.
+        inside = 0
+        while inside < len(calls):
+            inside += (tmp_path / "entered-1").read_text().count("entered")
+        assert not any(call.done() for call in calls)
+        with gate.open():
+            for call in calls:
+                assert list(call.result(60).outputs["y"].float_val) == [1.5]
+
+
 def test_grpc_calls_in_flight_are_bounded(tmp_path: Path) -> None:
     with (
         gated(tmp_path, "--grpc_max_calls=2") as (gate, server),

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "serving/api/rpc.h"
+#include "serving/compute/compute_slots.h"
 #include "serving/core/servable_directory.h"
 #include "serving/servables/servable.h"
 
@@ -49,15 +50,20 @@ class FakeServable : public Servable {
 
   const ServableId& id() const override { return id_; }
   const std::map<std::string, Signature, std::less<>>& signatures() const override { return signatures_; }
-  absl::Status Run(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs,
-                   absl::Span<const int> outputs, const CallContext& context,
-                   std::vector<tensorflow::Tensor>* results) const override {
-    high_priority = context.high_priority;
-    return function_(signature, inputs, outputs, results);
+  void Start(ServableCall call, CallDone done) const override {
+    high_priority = call.context.high_priority;
+    compute::ComputeQueue* const compute = call.context.compute;
+    auto run = [this, call = std::move(call), done = std::move(done)]() mutable {
+      absl::Status status = CheckWanted(call.context);
+      std::vector<tensorflow::Tensor> results;
+      if (status.ok()) status = function_(*call.signature, call.inputs, call.outputs, &results);
+      done(std::move(status), std::move(results));
+    };
+    if (expected_short) return run();
+    compute->Run(false, std::move(run)).IgnoreError();
   }
-  bool ExpectedShort(const Signature& signature) const override { return expected_short; }
 
-  bool expected_short = true;
+  bool expected_short = true;          // or on a slot
   mutable bool high_priority = false;  // of the last call
 
  private:

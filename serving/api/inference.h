@@ -1,6 +1,6 @@
-// Predict, Classify, Regress and MultiInference over their messages, on a servable that the caller has found.
-// These serve whatever is not on the fast path of a transport: REST's classify and regress, warm-up, request
-// logs.
+// Predict, Classify, Regress and MultiInference over their messages, in the calling thread, on a servable
+// that it has found: for warm-up, whose requests lie in files. What transports bring goes through
+// InferenceCall.
 #ifndef SERVING_API_INFERENCE_H_
 #define SERVING_API_INFERENCE_H_
 
@@ -21,10 +21,8 @@ struct InferenceOptions {
   bool tensor_content = false;
 };
 
-// The signature that a request's model_spec names must have string input "inputs"; for Classify one or two
-// outputs, among them "classes" (string) and "scores" (float), both [examples, classes], or one of them; for
-// Regress output "outputs" (float), [examples] or [examples, 1]. InvalidArgument when the request or the
-// signature is at fault; other errors are the servable's. The reply's model_spec says what answered.
+// InvalidArgument when the request or the signature is at fault (examples_plan.h says what is expected of
+// it); other errors are the servable's. The reply's model_spec says what answered.
 absl::Status Predict(const Servable& servable, const tensorflow::serving::PredictRequest& request,
                      const InferenceOptions& options, const CallContext& context,
                      tensorflow::serving::PredictResponse* response);
@@ -34,8 +32,6 @@ absl::Status Classify(const Servable& servable, const tensorflow::serving::Class
 absl::Status Regress(const Servable& servable, const tensorflow::serving::RegressionRequest& request,
                      const InferenceOptions& options, const CallContext& context,
                      tensorflow::serving::RegressionResponse* response);
-// All tasks must name the servable's model, and its version if any, each another signature, with method
-// "tensorflow/serving/classify" or ".../regress".
 absl::Status MultiInference(const Servable& servable,
                             const tensorflow::serving::MultiInferenceRequest& request,
                             const InferenceOptions& options, const CallContext& context,

@@ -102,12 +102,12 @@ absl::Status Profile(RpcCall* call, Terminations* terminations) {
 
 }  // namespace
 
-std::vector<RpcMethod> ProfilerMethods(CallPool* pool) {
+std::vector<RpcMethod> ProfilerMethods(compute::ComputeQueue* background) {
   auto terminations = std::make_shared<Terminations>();
   const std::string service = "/tensorflow.ProfilerService/";
   std::vector<RpcMethod> methods;
-  methods.push_back({service + "Profile", [pool, terminations](RpcCall* call) {
-                       absl::Status accepted = pool->Run(false, [call, terminations] {
+  methods.push_back({service + "Profile", [background, terminations](RpcCall* call) {
+                       absl::Status accepted = background->Run(false, [call, terminations] {
                          call->Finish(ToRpcStatus(Profile(call, terminations.get())));
                        });
                        if (!accepted.ok()) call->Finish(ToRpcStatus(accepted));

@@ -37,11 +37,24 @@ class RpcCall {
   virtual std::string_view metadata(std::string_view key) const = 0;
   // The client is gone or gave up; the reply reaches nobody. May be asked from any thread.
   virtual bool cancelled() const = 0;
+  // Whether reading the request takes longer than a thread that others wait for has.
+  bool large() const {
+    std::size_t size = 0;
+    for (const Slice& slice : request()) size += slice.size;
+    return size > kSmallRequest;
+  }
+  // The request's bytes are not needed any more.
+  virtual void ReleaseRequest() {}
+  // Calls `callback` when the loop whose thread this is has read all that was ready, before answers are sent.
+  // False, and nothing is called, on another thread.
+  virtual bool AtEndOfRound(std::function<void()> callback) { return false; }
   // Memory for the reply message's wire bytes, written by the method. At most once, before Finish().
   virtual void* AllocateReply(std::size_t size) = 0;
   // Ends the call; a reply is sent only when the code is 0. Exactly once, from any thread. The call is gone
   // after it.
   virtual void Finish(RpcStatus status) = 0;
+
+  static constexpr std::size_t kSmallRequest = 64 << 10;
 
  protected:
   ~RpcCall() = default;

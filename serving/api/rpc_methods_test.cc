@@ -52,7 +52,7 @@ class Observer : public CallObserver {
 
 class RpcMethodsTest : public testing::Test {
  protected:
-  RpcMethodsTest() : pool_(2, 10) {
+  RpcMethodsTest() {
     servable_ = std::make_shared<FakeServable>(
         ServableId{"m", 5}, [this](const Signature& signature, const std::vector<Tensor>& inputs,
                                    absl::Span<const int> wanted, std::vector<Tensor>* results) {
@@ -88,9 +88,10 @@ class RpcMethodsTest : public testing::Test {
     outputs_["outputs"] = values;
 
     directory_ = std::make_unique<FakeDirectory>(servable_);
-    services_.directory = directory_.get();
-    services_.pool = &pool_;
-    services_.observer = &observer_;
+    services_.inference.directory = directory_.get();
+    services_.inference.compute = &compute_;
+    services_.inference.observer = &observer_;
+    services_.background = &compute_;
   }
 
   void Call(const std::string& path, FakeCall* call) {
@@ -127,7 +128,8 @@ class RpcMethodsTest : public testing::Test {
     return request;
   }
 
-  CallPool pool_;
+  compute::ComputeSlots slots_{{2}};
+  compute::ComputeQueue compute_{&slots_, 2, 10};
   std::shared_ptr<FakeServable> servable_;
   std::unique_ptr<FakeDirectory> directory_;
   RpcServices services_;
@@ -205,7 +207,7 @@ TEST_F(RpcMethodsTest, PredictSaysWhatIsWrong) {
 }
 
 TEST_F(RpcMethodsTest, PredictRefusesOtherMethodNamesOnRequest) {
-  services_.inference.check_method_name = true;
+  services_.inference.inference.check_method_name = true;
   Signature odd = Empty("odd", "tensorflow/serving/other");
   servable_->Add(odd);
   ts::PredictRequest request;
@@ -217,7 +219,7 @@ TEST_F(RpcMethodsTest, PredictRefusesOtherMethodNamesOnRequest) {
 }
 
 TEST_F(RpcMethodsTest, PredictSendsContentOnRequest) {
-  services_.inference.tensor_content = true;
+  services_.inference.inference.tensor_content = true;
   auto response = Call<ts::PredictResponse>(std::string(kPrediction) + "Predict", PredictRequest());
   EXPECT_EQ(response.outputs().at("y").tensor_content().size(), 4u);
   EXPECT_EQ(response.outputs().at("y").float_val_size(), 0);

@@ -51,9 +51,15 @@ class Doubler : public Servable {
 
   const ServableId& id() const override { return id_; }
   const std::map<std::string, Signature, std::less<>>& signatures() const override { return signatures_; }
-  bool ExpectedShort(const Signature&) const override { return true; }
-  absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs, absl::Span<const int>,
-                   const CallContext&, std::vector<Tensor>* results) const override {
+  void Start(ServableCall call, CallDone done) const override {
+    std::vector<Tensor> results;
+    absl::Status status = Double(*call.signature, call.inputs, &results);
+    done(std::move(status), std::move(results));
+  }
+
+ private:
+  absl::Status Double(const Signature& signature, const std::vector<Tensor>& inputs,
+                      std::vector<Tensor>* results) const {
     {
       absl::MutexLock lock(&shared_->mutex);
       ++shared_->inside;
@@ -79,7 +85,6 @@ class Doubler : public Servable {
     return absl::OkStatus();
   }
 
- private:
   const ServableId id_{"m", 1};
   const std::shared_ptr<Shared> shared_;
   std::map<std::string, Signature, std::less<>> signatures_;

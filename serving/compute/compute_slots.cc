@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "serving/compute/guarded.h"
 #include "serving/compute/thread_activity.h"
 
 namespace tfipu::serving::compute {
@@ -213,7 +214,7 @@ void ComputeSlots::State::Work() {
       worker.busy = true;
       worker.looked_at = false;
       lock.unlock();
-      std::move(task)();
+      Guarded(std::move(task));
       task = nullptr;
       lock.lock();
       worker.busy = false;

@@ -34,9 +34,9 @@ class ComputeQueue {
   ComputeQueue(const ComputeQueue&) = delete;
   ComputeQueue& operator=(const ComputeQueue&) = delete;
 
-  // Runs the task on a slot: those of high priority first, then in order of arrival, over all queues. The
-  // task must not throw. ResourceExhausted, and the task is gone without having run, when too many wait or
-  // the system gives no thread or memory.
+  // Runs the task on a slot, Guarded(): those of high priority first, then in order of arrival, over all
+  // queues. ResourceExhausted, and the task is gone without having run, when too many wait or the system
+  // gives no thread or memory.
   absl::Status Run(bool high_priority, Task task);
 
  private:

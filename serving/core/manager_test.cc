@@ -27,11 +27,7 @@ class FakeServable : public Servable {
   ~FakeServable() override { on_delete_(); }
   const ServableId& id() const override { return source_.id; }
   const std::map<std::string, Signature, std::less<>>& signatures() const override { return signatures_; }
-  absl::Status Run(const Signature&, const std::vector<tensorflow::Tensor>&, absl::Span<const int>,
-                   const CallContext&, std::vector<tensorflow::Tensor>*) const override {
-    return absl::OkStatus();
-  }
-  bool ExpectedShort(const Signature&) const override { return true; }
+  void Start(ServableCall, CallDone done) const override { done(absl::OkStatus()); }
   const std::string& path() const { return source_.path; }
 
  private:

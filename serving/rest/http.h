@@ -19,12 +19,21 @@ class HttpExchange {
   virtual std::string_view header(std::string_view name) const = 0;  // case-insensitive; empty when absent
   // The whole body, with transfer and content encodings undone. Valid until Respond().
   virtual std::string_view body() const = 0;
+  // Whether reading the body takes longer than a thread that others wait for has.
+  bool large() const { return body().size() > kSmallBody; }
+  // The body is not needed any more.
+  virtual void ReleaseBody() {}
+  // Calls `callback` when the loop whose thread this is has read all that was ready, before answers are sent.
+  // False, and nothing is called, on another thread.
+  virtual bool AtEndOfRound(std::function<void()> callback) { return false; }
   // The connection is gone, or the client was told that the call takes too long: the answer reaches nobody.
   // May be asked from any thread.
   virtual bool cancelled() const = 0;
   // Answers. Exactly once, from any thread. The exchange is gone after it.
   virtual void Respond(int status, std::vector<std::pair<std::string, std::string>> headers,
                        std::string body) = 0;
+
+  static constexpr std::size_t kSmallBody = 64 << 10;
 
  protected:
   ~HttpExchange() = default;

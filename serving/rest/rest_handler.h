@@ -11,8 +11,8 @@
 
 #include "absl/time/time.h"
 #include "serving/api/call_observer.h"
-#include "serving/api/call_pool.h"
 #include "serving/api/inference.h"
+#include "serving/compute/compute_slots.h"
 #include "serving/core/servable_directory.h"
 #include "serving/rest/http.h"
 
@@ -34,23 +34,21 @@ struct RestOptions {
   bool enable_cors = false;
   // Arrays and objects within each other in a request: 400 for what is deeper.
   int max_json_depth = 300;
-  // Bodies above this size are parsed on the call pool, so that they hold up no IO thread.
-  std::size_t max_inline_body_bytes = 1 << 20;
   // The body of GET .../stats for a served version, as JSON; empty: there is no such path.
   std::function<std::string(const Servable&)> statistics;
   // GET routes by exact path, for example "/monitoring/prometheus/metrics".
   std::map<std::string, RestPage, std::less<>> pages;
 };
 
-// Calls of signatures that are expected to be short run on the thread that brought them, others on the pool.
+// What is short runs on the thread that brought it, the rest on `compute` or a device.
 // Errors are {"error": "..."} with the HTTP status that their code maps to: 400 for what the client did
 // wrong, 404 for models and versions that are not served, 405 for a known path with a wrong method, 499 when
 // the client is gone, 501 for Unimplemented, 503 with Retry-After for Unavailable and ResourceExhausted (a
-// queue is full), 504 for DeadlineExceeded, else 500. Thread-safe. The directory and the pool outlive it, and
-// it outlives every exchange it was given.
+// queue is full), 504 for DeadlineExceeded, else 500. Thread-safe. The directory and `compute` outlive it,
+// and it outlives every exchange it was given.
 class RestHandler {
  public:
-  RestHandler(const ServableDirectory* directory, CallPool* pool, RestOptions options);
+  RestHandler(const ServableDirectory* directory, compute::ComputeQueue* compute, RestOptions options);
   ~RestHandler();
 
   RestHandler(const RestHandler&) = delete;

@@ -44,11 +44,27 @@ class FakeServable final : public Servable {
 
   const ServableId& id() const override { return id_; }
   const std::map<std::string, Signature, std::less<>>& signatures() const override { return signatures_; }
-  bool ExpectedShort(const Signature&) const override { return expected_short; }
+  void Start(ServableCall call, CallDone done) const override {
+    compute::ComputeQueue* const compute = call.context.compute;
+    auto run = [this, call = std::move(call), done = std::move(done)]() mutable {
+      std::vector<Tensor> results;
+      absl::Status status = CheckWanted(call.context);
+      if (status.ok()) status = Double(*call.signature, call.inputs, call.outputs, call.context, &results);
+      done(std::move(status), std::move(results));
+    };
+    if (expected_short) return run();
+    EXPECT_TRUE(compute->Run(false, std::move(run)).ok());
+  }
 
-  absl::Status Run(const Signature& signature, const std::vector<Tensor>& inputs,
-                   absl::Span<const int> outputs, const CallContext& context,
-                   std::vector<Tensor>* results) const override {
+  bool expected_short = true;
+  mutable std::thread::id ran_in;
+  mutable absl::Time deadline;
+  mutable bool high_priority = false;
+
+ private:
+  absl::Status Double(const Signature& signature, const std::vector<Tensor>& inputs,
+                      absl::Span<const int> outputs, const CallContext& context,
+                      std::vector<Tensor>* results) const {
     ran_in = std::this_thread::get_id();
     deadline = context.deadline;
     high_priority = context.high_priority;
@@ -75,12 +91,6 @@ class FakeServable final : public Servable {
     return absl::OkStatus();
   }
 
-  bool expected_short = true;
-  mutable std::thread::id ran_in;
-  mutable absl::Time deadline;
-  mutable bool high_priority = false;
-
- private:
   void Add(Signature signature) { signatures_.emplace(signature.name, signature); }
 
   const ServableId id_;
@@ -170,7 +180,7 @@ class RestHandlerTest : public testing::Test {
   std::unique_ptr<FakeExchange> Ask(const std::string& method, const std::string& target,
                                     const std::string& body = "", bool gone = false,
                                     const std::string& priority = "") {
-    if (handler_ == nullptr) handler_ = std::make_unique<RestHandler>(&directory_, &pool_, options_);
+    if (handler_ == nullptr) handler_ = std::make_unique<RestHandler>(&directory_, &compute_, options_);
     auto exchange = std::make_unique<FakeExchange>(method, target, body);
     exchange->gone = gone;
     exchange->priority = priority;
@@ -184,7 +194,8 @@ class RestHandlerTest : public testing::Test {
   }
 
   FakeDirectory directory_;
-  CallPool pool_{2, 10};
+  compute::ComputeSlots slots_{{2}};
+  compute::ComputeQueue compute_{&slots_, 2, 10};
   RestOptions options_;
   std::unique_ptr<RestHandler> handler_;
 };
@@ -327,8 +338,7 @@ TEST_F(RestHandlerTest, LongCallsLeaveTheThread) {
 }
 
 TEST_F(RestHandlerTest, LargeBodiesLeaveTheThread) {
-  options_.max_inline_body_bytes = 100;
-  Ask("POST", "/v1/models/m:predict", R"({"instances": [1)" + std::string(100, ' ') + "]}");
+  Ask("POST", "/v1/models/m:predict", R"({"instances": [1)" + std::string(64 << 10, ' ') + "]}");
   EXPECT_NE(directory_.servable->ran_in, std::this_thread::get_id());
 }
 
@@ -352,7 +362,7 @@ TEST_F(RestHandlerTest, TimedOutAndAbandonedCallsDoNotRun) {
 // not.
 TEST_F(RestHandlerTest, PreflightWithoutCors) {
   const auto preflight = [this](const char* target, std::string_view origin) {
-    RestHandler handler(&directory_, &pool_, options_);
+    RestHandler handler(&directory_, &compute_, options_);
     FakeExchange exchange("OPTIONS", target, "");
     exchange.origin = origin;
     handler.Handle(&exchange);

@@ -66,6 +66,8 @@ void WriteSignature(const Signature& signature, json::Writer* json) {
   const SignatureStatistics& statistics = *signature.statistics;
   json->Raw("{\"signature\": ");
   json->String(signature.name);
+  json->Raw(", \"way\": ");
+  json->String(signature.way);
   json->Raw(", \"engines\": [");
   absl::string_view separator = "";
   for (const std::string& engine : signature.engines) {

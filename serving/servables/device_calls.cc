@@ -19,16 +19,16 @@ absl::string_view NodeOf(absl::string_view input) {
 
 }  // namespace
 
-DeviceCalls::DeviceCalls(const tensorflow::MetaGraphDef& meta_graph) : meta_graph_(meta_graph) {
-  for (const auto& node : meta_graph.graph_def().node()) nodes_.emplace(node.name(), &node);
-  for (const auto& function : meta_graph.graph_def().library().function()) {
+DeviceCalls::DeviceCalls(const tensorflow::GraphDef& graph) : graph_(graph) {
+  for (const auto& node : graph.node()) nodes_.emplace(node.name(), &node);
+  for (const auto& function : graph.library().function()) {
     functions_.emplace(function.signature().name(), &function);
   }
 }
 
 std::set<std::string> DeviceCalls::All() const {
   Found found;
-  for (const auto& node : meta_graph_.graph_def().node()) Add(node, &found);
+  for (const auto& node : graph_.node()) Add(node, &found);
   for (const auto& [name, _] : functions_) AddFunction(name, &found);
   return std::move(found.engines);
 }
@@ -47,6 +47,12 @@ std::set<std::string> DeviceCalls::Of(const Signature& signature) const {
     for (const std::string& input : node->second->input()) left.push_back(NodeOf(input));
   }
   return std::move(found.engines);
+}
+
+bool DeviceCalls::Makes(const tensorflow::NodeDef& node) const {
+  Found found;
+  Add(node, &found);
+  return !found.engines.empty();
 }
 
 void DeviceCalls::Add(const tensorflow::NodeDef& node, Found* found) const {

@@ -8,22 +8,25 @@
 
 #include "absl/strings/string_view.h"
 #include "serving/servables/servable.h"
+#include "tensorflow/core/framework/graph.pb.h"
 #include "tensorflow/core/framework/node_def.pb.h"
-#include "tensorflow/core/protobuf/meta_graph.pb.h"
 
 namespace tfipu::serving {
 
-// Finds the ApplicationCall operations of a meta graph, also those inside of functions. The meta graph
-// outlives it. Thread-safe.
+// Finds the ApplicationCall operations of a graph, also those inside of functions. The graph outlives it.
+// Thread-safe.
 class DeviceCalls {
  public:
-  explicit DeviceCalls(const tensorflow::MetaGraphDef& meta_graph);
+  explicit DeviceCalls(const tensorflow::GraphDef& graph);
 
   // Names of all engines that anything in the graph calls.
   std::set<std::string> All() const;
 
   // Names of the engines that are called to compute the signature's outputs.
   std::set<std::string> Of(const Signature& signature) const;
+
+  // Whether the node is a device call, or its functions make one.
+  bool Makes(const tensorflow::NodeDef& node) const;
 
  private:
   struct Found {
@@ -34,7 +37,7 @@ class DeviceCalls {
   void Add(const tensorflow::NodeDef& node, Found* found) const;
   void AddFunction(absl::string_view name, Found* found) const;
 
-  const tensorflow::MetaGraphDef& meta_graph_;
+  const tensorflow::GraphDef& graph_;
   std::map<absl::string_view, const tensorflow::NodeDef*> nodes_;
   std::map<absl::string_view, const tensorflow::FunctionDef*> functions_;
 };

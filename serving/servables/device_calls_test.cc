@@ -48,7 +48,7 @@ constexpr char kGraph[] = R"(
 
 TEST(DeviceCallsTest, FindsWhatASignatureCalls) {
   const tensorflow::MetaGraphDef meta_graph = Parse(kGraph);
-  DeviceCalls calls(meta_graph);
+  DeviceCalls calls(meta_graph.graph_def());
   EXPECT_THAT(calls.Of(WithOutput("plain:0")), IsEmpty());
   EXPECT_THAT(calls.Of(WithOutput("after:0")), ElementsAre("one"));
   EXPECT_THAT(calls.Of(WithOutput("function:1")), ElementsAre("one", "two"));
@@ -60,7 +60,7 @@ TEST(DeviceCallsTest, FindsWhatASignatureCalls) {
 
 TEST(DeviceCallsTest, OrdinaryGraphsCallNone) {
   const tensorflow::MetaGraphDef meta_graph = Parse(R"(graph_def { node { name: "x" op: "Placeholder" } })");
-  EXPECT_THAT(DeviceCalls(meta_graph).All(), IsEmpty());
+  EXPECT_THAT(DeviceCalls(meta_graph.graph_def()).All(), IsEmpty());
 }
 
 }  // namespace

@@ -8,8 +8,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -21,6 +23,10 @@
 #include "tensorflow/core/protobuf/meta_graph.pb.h"
 
 namespace tfipu::serving {
+
+namespace compute {
+class ComputeQueue;
+}  // namespace compute
 
 // An input or output of a signature.
 struct SignatureTensor {
@@ -40,6 +46,9 @@ struct Signature {
   tensorflow::SignatureDef def;
   absl::Status runnable;             // why its calls fail, whatever they bring; with TensorFlow's codes
   std::vector<std::string> engines;  // names of the devices' engines that its calls use, in order
+  // How its calls go: "direct", from their tensors to the device; "split", TensorFlow before or after it; or
+  // "session: " and why it is not one of these.
+  std::string way = "session";
   std::shared_ptr<SignatureStatistics> statistics = std::make_shared<SignatureStatistics>();
 
   // Position of an alias, or -1.
@@ -59,12 +68,53 @@ struct Signature {
 struct CallContext {
   absl::Time deadline = absl::InfiniteFuture();
   bool high_priority = false;
-  // Asked now and then, from any thread, while the call waits; empty: never cancelled.
-  std::function<bool()> cancelled;
+  // Asked now and then, from any thread, while the call waits; reads a flag and no more. Empty: never
+  // cancelled.
+  std::function<bool()> cancelled = nullptr;
+  // Where work runs that is not short; outlives the call. Null: in the thread that comes upon it.
+  compute::ComputeQueue* compute = nullptr;
 };
 
-// Immutable and thread-safe. Whoever runs it holds a shared_ptr: an unloaded version ends when its last call
-// has.
+// Cancelled or DeadlineExceeded when the call is not worth running any more.
+absl::Status CheckWanted(const CallContext& context);
+
+// A call of a signature. `inputs`: one for each of signature->inputs, in that order. `outputs`: positions in
+// signature->outputs of what is wanted.
+struct ServableCall {
+  const Signature* signature = nullptr;
+  std::vector<tensorflow::Tensor> inputs;
+  std::vector<int> outputs;
+  CallContext context;
+};
+
+// Who is told of a call's end: once, with the wanted outputs in their order if the status is OK. If it is
+// destroyed without that, as when an allocation failed on the way, it tells ResourceExhausted.
+class CallDone {
+ public:
+  using Function = absl::AnyInvocable<void(absl::Status, std::vector<tensorflow::Tensor>) &&>;
+
+  CallDone() = default;
+  CallDone(Function function) : function_(std::move(function)) {}  // NOLINT: a function is one
+  CallDone(CallDone&& other) noexcept : function_(std::exchange(other.function_, nullptr)) {}
+  CallDone& operator=(CallDone&& other) noexcept {
+    GiveUp();
+    function_ = std::exchange(other.function_, nullptr);
+    return *this;
+  }
+  ~CallDone() { GiveUp(); }
+
+  void operator()(absl::Status status, std::vector<tensorflow::Tensor> results = {}) {
+    std::exchange(function_, nullptr)(std::move(status), std::move(results));
+  }
+
+ private:
+  void GiveUp() noexcept;
+
+  Function function_;
+};
+
+// Immutable and thread-safe. Whoever starts a call holds a shared_ptr until it is done: an unloaded version
+// ends when its last call has.
 class Servable {
  public:
   virtual ~Servable() = default;
@@ -74,16 +124,16 @@ class Servable {
   // All signatures by name, those included that only metadata shows ("__saved_model_init_op").
   virtual const std::map<std::string, Signature, std::less<>>& signatures() const = 0;
 
-  // Runs a signature in the calling thread. `inputs`: one for each of signature.inputs, in that order.
-  // `outputs`: positions in signature.outputs of what is wanted; results come in the same order. Waits no
-  // longer than the deadline for a device or a batch.
-  virtual absl::Status Run(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs,
-                           absl::Span<const int> outputs, const CallContext& context,
-                           std::vector<tensorflow::Tensor>* results) const = 0;
+  // Starts a call. Never waits, and runs in this thread only what is short: what is not, runs on
+  // context.compute. `done` is told of the end by this thread or another, before this returns or later, and
+  // does not block. A call waits no longer than its deadline for a device, a batch or a thread. With an open
+  // Round, calls that are started in it may be run together when it is closed.
+  virtual void Start(ServableCall call, CallDone done) const = 0;
 
-  // Whether calls of this signature have lately been so short (some 100 us) that a transport's thread may run
-  // them itself; false until there were some.
-  virtual bool ExpectedShort(const Signature& signature) const = 0;
+  // Starts a call and waits for its end; for those who have a thread to spare, as tests and warm-up.
+  absl::Status Run(const Signature& signature, const std::vector<tensorflow::Tensor>& inputs,
+                   absl::Span<const int> outputs, const CallContext& context,
+                   std::vector<tensorflow::Tensor>* results) const;
 
   // Whether calls go to a device, which has batching of its own.
   virtual bool UsesDevice() const { return false; }

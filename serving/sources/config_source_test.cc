@@ -20,11 +20,7 @@ class EmptyServable : public Servable {
   explicit EmptyServable(ServableId id) : id_(std::move(id)) {}
   const ServableId& id() const override { return id_; }
   const std::map<std::string, Signature, std::less<>>& signatures() const override { return signatures_; }
-  absl::Status Run(const Signature&, const std::vector<tensorflow::Tensor>&, absl::Span<const int>,
-                   const CallContext&, std::vector<tensorflow::Tensor>*) const override {
-    return absl::OkStatus();
-  }
-  bool ExpectedShort(const Signature&) const override { return true; }
+  void Start(ServableCall, CallDone done) const override { done(absl::OkStatus()); }
 
  private:
   const ServableId id_;

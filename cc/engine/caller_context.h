@@ -1,6 +1,6 @@
 // What a caller says about the calls that its thread is about to make.
-#ifndef CC_ENGINE_CALL_CONTEXT_H_
-#define CC_ENGINE_CALL_CONTEXT_H_
+#ifndef CC_ENGINE_CALLER_CONTEXT_H_
+#define CC_ENGINE_CALLER_CONTEXT_H_
 
 #include <functional>
 
@@ -11,7 +11,7 @@ namespace tfipu {
 
 // Goes past interfaces that have no room for it, TensorFlow's session above all: a server sets it around the
 // run of a session in its own thread, and the kernel that enqueues the call reads it there.
-struct CallContext {
+struct CallerContext {
   absl::Time deadline = absl::InfiniteFuture();
   Priority priority = Priority::kNormal;
   // Call::cancelled.
@@ -22,20 +22,20 @@ struct CallContext {
 
 // Makes `context` the calling thread's for as long as the object lives; they nest. The context must outlive
 // it.
-class ScopedCallContext {
+class ScopedCallerContext {
  public:
-  explicit ScopedCallContext(const CallContext* context);
-  ~ScopedCallContext();
-  ScopedCallContext(const ScopedCallContext&) = delete;
-  ScopedCallContext& operator=(const ScopedCallContext&) = delete;
+  explicit ScopedCallerContext(const CallerContext* context);
+  ~ScopedCallerContext();
+  ScopedCallerContext(const ScopedCallerContext&) = delete;
+  ScopedCallerContext& operator=(const ScopedCallerContext&) = delete;
 
  private:
-  const CallContext* const outer_;
+  const CallerContext* const outer_;
 };
 
 // The calling thread's context; nullptr when none was set.
-const CallContext* CurrentCallContext();
+const CallerContext* CurrentCallerContext();
 
 }  // namespace tfipu
 
-#endif  // CC_ENGINE_CALL_CONTEXT_H_
+#endif  // CC_ENGINE_CALLER_CONTEXT_H_
