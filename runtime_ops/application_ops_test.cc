@@ -224,9 +224,9 @@ TEST(CallContextTest, DeadlineReachesTheEngine) {
   const ExecutableFile file(DoublingProgram(4));
   TestingSession session(CallGraph(file.path(), "deadline"), true);
   ASSERT_TRUE(session.Run(Filled({1, 4}, 1)).ok());
-  CallContext context;
+  CallerContext context;
   context.deadline = absl::Now() - absl::Seconds(1);
-  const ScopedCallContext scope(&context);
+  const ScopedCallerContext scope(&context);
   EXPECT_EQ(session.Run(Filled({1, 4}, 1)).status().code(), absl::StatusCode::kDeadlineExceeded);
 }
 
@@ -265,9 +265,9 @@ TEST(CallContextTest, ReachesOpsInsideFunctions) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(Values(*result), std::vector<float>(4, 6));
   EXPECT_TRUE(EngineManager::Global().Find({{"model", 1}, "inside"}).ok());
-  CallContext context;
+  CallerContext context;
   context.deadline = absl::Now() - absl::Seconds(1);
-  const ScopedCallContext scope(&context);
+  const ScopedCallerContext scope(&context);
   EXPECT_EQ(session.Run(Filled({1, 4}, 1)).status().code(), absl::StatusCode::kDeadlineExceeded);
 }
 
@@ -277,9 +277,9 @@ TEST(CallContextTest, CancellationTakesAWaitingCallOut) {
   program.header.set_max_wait_us(absl::ToInt64Microseconds(absl::Hours(1)));
   const ExecutableFile file(program);
   TestingSession session(CallGraph(file.path(), "cancelled"), true);
-  CallContext context;
+  CallerContext context;
   context.cancelled = [] { return true; };
-  const ScopedCallContext scope(&context);
+  const ScopedCallerContext scope(&context);
   EXPECT_EQ(session.Run(Filled({1, 4}, 1)).status().code(), absl::StatusCode::kCancelled);
 }
 
