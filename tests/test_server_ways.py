@@ -142,6 +142,7 @@ def test_ordinary_models_say_so(tmp_path: Path) -> None:
 
 
 CALLS = 10_000
+STREAMS = "--grpc_channel_arguments=grpc.max_concurrent_streams=20000"
 
 
 def test_thousands_of_calls_wait_for_a_device_without_threads(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_thousands_of_calls_wait_for_a_device_without_threads(tmp_path: Path) ->
         call.inputs["x"].CopyFrom(tf.make_tensor_proto([[value]], tf.float32))
         return call
 
-    flags = ("--ipu_max_wait_us=3600000000", "--max_queued_calls=10", "--shutdown_grace_seconds=1")
+    flags = ("--ipu_max_wait_us=3600000000", "--max_queued_calls=10", "--shutdown_grace_seconds=1", STREAMS)
     with (
         ModelServer(f"--model_base_path={tmp_path}", "--model_name=m", *flags) as server,
         channel(server) as connection,
