@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_ipu._runtime import native
 from tensorflow_ipu.config.targets import PjrtTarget
 from tensorflow_ipu.errors import native_error
-from tensorflow_ipu.program.program import DeviceTarget, Program, ValueRef
+from tensorflow_ipu.program.program import Program, ValueRef
 
 
 def _spec_json(spec: tf.TensorSpec) -> dict:
@@ -27,9 +27,10 @@ def _ref_json(ref: ValueRef) -> dict:
     return {"source": ref.source.value, "index": ref.index, "stage": ref.stage}
 
 
-def _target_json(target: DeviceTarget) -> dict:
+def _target_json(program: Program) -> dict:
+    target, num_ipus = program.target, program.layout.num_ipus
     if target.pjrt is not None:
-        return {"numIpus": target.num_ipus, "pjrt": {"name": target.pjrt.name}}
+        return {"numIpus": num_ipus, "pjrt": {"name": target.pjrt.name}}
     ipu = {
         "architecture": target.architecture,
         "tilesPerIpu": target.tiles_per_ipu,
@@ -37,7 +38,7 @@ def _target_json(target: DeviceTarget) -> dict:
         "cpu": target.cpu,
         "remoteBuffers": target.remote_buffers,
     }
-    return {"numIpus": target.num_ipus, "ipu": ipu}
+    return {"numIpus": num_ipus, "ipu": ipu}
 
 
 def _plugin_options(target: PjrtTarget | None) -> dict[str, dict[str, str]]:
@@ -50,11 +51,12 @@ def _plugin_options(target: PjrtTarget | None) -> dict[str, dict[str, str]]:
 
 def header_json(program: Program) -> str:
     """The caller's part of tfipu.ExecutableHeader as proto3 JSON."""
+    target = program.target
     header = {
-        "target": _target_json(program.target),
+        "target": _target_json(program),
         "name": program.name,
         "iterations": str(program.iterations),
-        "schedule": program.schedule,
+        "schedule": program.layout.schedule.name.upper(),
         "stages": [
             {"name": stage.name, "ipu": stage.ipu, "arguments": [_ref_json(ref) for ref in stage.arguments]}
             for stage in program.stages
@@ -71,13 +73,13 @@ def header_json(program: Program) -> str:
             }
             for carried in program.carried
         ],
-        "hold": program.hold,
+        "hold": program.layout.hold or target.io_tiles_hold,
         "timeoutUs": str(program.timeout_us),
         "dynamicBatch": program.dynamic_batch,
         "maxWaitUs": str(program.max_wait_us),
         "replicas": program.replicas,
-        "floatingPoint": dict(program.floating_point),
-        "options": dict(program.options),
+        "floatingPoint": {"inv": target.inv, "div0": target.div0, "oflo": target.oflo},
+        "options": {**target.options, **program.layout.options},
     }
     return json.dumps(header)
 
