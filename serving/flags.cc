@@ -44,6 +44,8 @@ const std::vector<Group>& Groups() {
         {"ssl_config_file", &Flags::ssl_config_file,
          "Text file of an SSLConfig (server_key, server_cert, custom_ca, client_verify): gRPC's TCP port "
          "speaks TLS."},
+        {"rest_ssl_config_file", &Flags::rest_ssl_config_file,
+         "The same for the REST API, which speaks HTTPS then. May be the same file."},
         {"use_alts_credentials", &Flags::use_alts_credentials,
          "Google's ALTS, which exists only on Google Cloud: not supported, and an error when set."},
         {"shutdown_grace_seconds", &Flags::shutdown_grace_seconds,
@@ -140,6 +142,15 @@ const std::vector<Group>& Groups() {
          "coming that fast. 50 can halve the latency for clients that ask again as soon as they are "
          "answered, "
          "for about as much CPU time. 0: it sleeps at once."},
+        {"max_connection_bytes", &Flags::max_connection_bytes,
+         "Bytes that one connection may make the server hold: requests, what compressed ones become, and "
+         "answers "
+         "that wait to be sent. What comes on top is refused with RESOURCE_EXHAUSTED or 503. 0: twice the "
+         "largest "
+         "request that --grpc_max_request_bytes and --rest_api_max_body_bytes allow, and 64 MiB."},
+        {"max_inflight_bytes", &Flags::max_inflight_bytes,
+         "The same for all connections together; the first 64 KiB of each are not counted. 0: 1 GiB, and one "
+         "connection at a time may go beyond it, so that the largest legal request is always possible."},
         {"max_queued_calls", &Flags::max_queued_calls,
          "Requests that may wait for a thread, for gRPC and REST each; one more is refused."},
         {"compute_slots", &Flags::compute_slots,
@@ -192,7 +203,8 @@ const std::vector<Group>& Groups() {
        {{"rest_api_num_threads", &Flags::rest_api_num_threads,
          "Requests that may run at once, if they are not short; --compute_slots says how many of them "
          "compute."},
-        {"rest_api_num_io_threads", &Flags::rest_api_num_io_threads, "IO threads. 0: one for each core."},
+        {"rest_api_num_io_threads", &Flags::rest_api_num_io_threads,
+         "IO threads of the REST API's own. 0: it shares gRPC's, one for each core."},
         {"rest_api_timeout_in_ms", &Flags::rest_api_timeout_in_ms,
          "Longest time of a call: then it is answered with 504, and given up if it has not begun. 0: no "
          "limit."},

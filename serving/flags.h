@@ -18,6 +18,7 @@ struct Flags {
   std::string grpc_socket_path;
   std::int32_t rest_api_port = 0;
   std::string ssl_config_file;
+  std::string rest_ssl_config_file;
   bool use_alts_credentials = false;
   // Models
   std::string model_name = "default";
@@ -81,6 +82,8 @@ struct Flags {
   std::int32_t io_spin_us = 0;
   std::int64_t grpc_max_request_bytes = 0x7fffffff;
   std::int64_t grpc_max_calls = 0;
+  std::int64_t max_connection_bytes = 0;
+  std::int64_t max_inflight_bytes = 0;
   std::int32_t rest_api_num_io_threads = 0;
   std::int32_t rest_api_max_connections = 10'000;
   std::int64_t rest_api_max_body_bytes = std::int64_t{256} << 20;

@@ -8,6 +8,8 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -32,12 +34,15 @@
 #include "serving/device_options.h"
 #include "serving/grpc/grpc_server.h"
 #include "serving/health.h"
+#include "serving/monitoring/connection_metrics.h"
 #include "serving/monitoring/engine_metrics.h"
 #include "serving/monitoring/prometheus.h"
 #include "serving/monitoring/request_log.h"
 #include "serving/monitoring/request_metrics.h"
 #include "serving/monitoring/signature_metrics.h"
-#include "serving/rest/http_server.h"
+#include "serving/net/http1/http_server.h"
+#include "serving/net/io_threads.h"
+#include "serving/net/memory_budget.h"
 #include "serving/rest/rest_handler.h"
 #include "serving/rest/statistics_json.h"
 #include "serving/servables/saved_model.h"
@@ -57,6 +62,8 @@ constexpr int kMaxAutomaticReplicas = 8;
 // Operators who reload and profile, and how many may wait.
 constexpr int kBackgroundThreads = 4;
 constexpr std::size_t kMaxBackgroundTasks = 64;
+constexpr std::size_t kDefaultInflightBytes = std::size_t{1} << 30;
+constexpr std::size_t kConnectionBytesBesides = 64 << 20;
 // The flags' word for a port that the system chooses.
 constexpr int kAnyPort = -1;
 
@@ -211,6 +218,12 @@ absl::Status CheckFlags(const Flags& flags) {
     if (port >= kAnyPort && port <= 65535) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("--", name, ": found ", port, ", expected -1 to 65535."));
   };
+  for (const std::int64_t bytes : {flags.max_connection_bytes, flags.max_inflight_bytes}) {
+    if (bytes >= 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat("--max_connection_bytes, --max_inflight_bytes: found ",
+                                                   bytes,
+                                                   ", expected a number of bytes, or 0 for the default."));
+  }
   TFIPU_RETURN_IF_ERROR(check_port("port", flags.port));
   TFIPU_RETURN_IF_ERROR(check_port("rest_api_port", flags.rest_api_port));
   if (flags.port > 0 && flags.port == flags.rest_api_port) {
@@ -265,7 +278,12 @@ void SetEngineDefaults(const Flags& flags) {
 class Server::Impl {
  public:
   Impl(const Flags& flags, ExecutionConfig execution)
-      : flags_(flags), execution_(std::move(execution)), observer_(&metrics_, &request_log_) {
+      : flags_(flags),
+        execution_(std::move(execution)),
+        budget_(flags_.max_inflight_bytes > 0 ? static_cast<std::size_t>(flags_.max_inflight_bytes)
+                                              : kDefaultInflightBytes,
+                /*one_beyond=*/flags_.max_inflight_bytes <= 0),
+        observer_(&metrics_, &request_log_) {
     inference_.check_method_name = flags_.enable_signature_method_name_check;
     inference_.tensor_content = flags_.enable_serialization_as_tensor_content;
   }
@@ -355,18 +373,23 @@ class Server::Impl {
         const std::string& path = monitoring.prometheus_config().path();
         options.pages[path.empty() ? kPrometheusPath : path] = {
             kPrometheusContentType, [this] {
-              return absl::StrCat(PrometheusText(), SignatureMetricsText(Available()),
+              return absl::StrCat(PrometheusText(), ConnectionMetricsText(budget_.usage()),
+                                  SignatureMetricsText(Available()),
                                   EngineMetricsText(EngineManager::Global().List()));
             }};
       }
     }
     rest_queue_ = std::make_unique<compute::ComputeQueue>(&slots_, flags_.rest_api_num_threads, MaxQueued());
     rest_handler_ = std::make_unique<RestHandler>(manager_.get(), rest_queue_.get(), std::move(options));
-    HttpServerOptions http;
+    net::http1::HttpServerOptions http;
     http.address = ListenAddress(flags_);
     http.port = flags_.rest_api_port == kAnyPort ? 0 : flags_.rest_api_port;
-    http.threads = flags_.rest_api_num_io_threads;
-    http.spin = std::chrono::microseconds(flags_.io_spin_us);
+    TFIPU_ASSIGN_OR_RETURN(http.threads, flags_.rest_api_num_io_threads > 0
+                                             ? StartIoThreads(flags_.rest_api_num_io_threads)
+                                             : SharedIoThreads());
+    TFIPU_ASSIGN_OR_RETURN(http.tls, ReadTls(flags_.rest_ssl_config_file));
+    http.max_connection_bytes = MaxConnectionBytes();
+    http.budget = &budget_;
     http.max_connections = flags_.rest_api_max_connections;
     http.max_header_bytes = static_cast<std::size_t>(flags_.rest_api_max_header_bytes);
     http.max_body_bytes = static_cast<std::size_t>(flags_.rest_api_max_body_bytes);
@@ -375,9 +398,11 @@ class Server::Impl {
     http.idle_timeout = std::chrono::milliseconds(flags_.rest_api_idle_timeout_in_ms);
     http.call_timeout = std::chrono::milliseconds(std::max(0, flags_.rest_api_timeout_in_ms));
     http.drain_timeout = std::chrono::seconds(std::max(0, flags_.shutdown_grace_seconds));
-    http_ = std::make_unique<HttpServer>(http,
-                                         [this](HttpExchange* exchange) { rest_handler_->Handle(exchange); });
-    TFIPU_RETURN_IF_ERROR(http_->Start());
+    http_ = std::make_unique<net::http1::HttpServer>(
+        http, [this](HttpExchange* exchange) { rest_handler_->Handle(exchange); });
+    std::string error;
+    if (!http_->Start(&error))
+      return absl::UnavailableError(absl::StrCat("The REST API cannot start: ", error));
     // Scripts wait for TensorFlow Serving's words.
     LogInfo("Exporting HTTP/REST API at:", flags_.bind_address.empty() ? "localhost" : flags_.bind_address,
             ":", http_->port(), " ...");
@@ -390,15 +415,13 @@ class Server::Impl {
     options.host = ListenAddress(flags_);
     if (flags_.port != 0) options.port = flags_.port == kAnyPort ? 0 : flags_.port;
     options.unix_socket_path = flags_.grpc_socket_path;
-    if (!flags_.ssl_config_file.empty()) {
-      tensorflow::serving::SSLConfig ssl;
-      TFIPU_RETURN_IF_ERROR(ReadTextProto(flags_.ssl_config_file, &ssl));
-      options.tls = GrpcTls{ssl.server_key(), ssl.server_cert(), ssl.custom_ca(), ssl.client_verify()};
-    }
+    TFIPU_ASSIGN_OR_RETURN(options.threads, SharedIoThreads());
+    TFIPU_ASSIGN_OR_RETURN(options.tls, ReadTls(flags_.ssl_config_file));
+    options.max_connection_bytes = MaxConnectionBytes();
+    options.budget = &budget_;
     options.channel_arguments = flags_.grpc_channel_arguments;
     options.max_request_bytes = static_cast<std::size_t>(flags_.grpc_max_request_bytes);
     options.max_calls = static_cast<std::size_t>(flags_.grpc_max_calls);
-    options.spin = std::chrono::microseconds(flags_.io_spin_us);
     options.health_service = flags_.enable_grpc_healthcheck_service;
     grpc_queue_ = std::make_unique<compute::ComputeQueue>(&slots_, flags_.grpc_max_threads, MaxQueued());
     RpcServices services;
@@ -455,6 +478,35 @@ class Server::Impl {
     return servables;
   }
 
+  // Null for no file.
+  static absl::StatusOr<std::optional<net::TlsSettings>> ReadTls(const std::string& file) {
+    if (file.empty()) return std::nullopt;
+    tensorflow::serving::SSLConfig ssl;
+    TFIPU_RETURN_IF_ERROR(ReadTextProto(file, &ssl));
+    return net::TlsSettings{ssl.server_key(), ssl.server_cert(), ssl.custom_ca(), ssl.client_verify()};
+  }
+
+  absl::StatusOr<std::shared_ptr<net::IoThreads>> StartIoThreads(int count) const {
+    std::string error;
+    auto threads = net::IoThreads::Start(count, std::chrono::microseconds(flags_.io_spin_us), &error);
+    if (threads == nullptr) return absl::UnavailableError(error);
+    return threads;
+  }
+
+  // Those of both APIs, unless REST has its own.
+  absl::StatusOr<std::shared_ptr<net::IoThreads>> SharedIoThreads() {
+    if (io_threads_ == nullptr) {
+      TFIPU_ASSIGN_OR_RETURN(io_threads_, StartIoThreads(0));
+    }
+    return io_threads_;
+  }
+
+  std::size_t MaxConnectionBytes() const {
+    if (flags_.max_connection_bytes > 0) return static_cast<std::size_t>(flags_.max_connection_bytes);
+    return kConnectionBytesBesides + 2 * static_cast<std::size_t>(std::max(flags_.grpc_max_request_bytes,
+                                                                           flags_.rest_api_max_body_bytes));
+  }
+
   std::size_t MaxQueued() const {
     return static_cast<std::size_t>(std::max<std::int64_t>(0, flags_.max_queued_calls));
   }
@@ -467,6 +519,7 @@ class Server::Impl {
   compute::ComputeQueue background_queue_{&background_, kBackgroundThreads, kMaxBackgroundTasks};
   const ExecutionConfig execution_;
   InferenceOptions inference_;
+  net::MemoryBudget budget_;
   RequestMetrics metrics_;
   RequestLog request_log_;
   Observer observer_;
@@ -475,7 +528,8 @@ class Server::Impl {
   std::unique_ptr<ConfigSource> models_;
   std::unique_ptr<compute::ComputeQueue> grpc_queue_, rest_queue_;
   std::unique_ptr<RestHandler> rest_handler_;
-  std::unique_ptr<HttpServer> http_;
+  std::shared_ptr<net::IoThreads> io_threads_;
+  std::unique_ptr<net::http1::HttpServer> http_;
   std::unique_ptr<GrpcServer> grpc_;
   absl::Mutex shutdown_mutex_;
   bool shut_down_ ABSL_GUARDED_BY(shutdown_mutex_) = false;

@@ -180,7 +180,7 @@ def test_slow_clients_are_timed_out_by_flags(base: Path) -> None:
     with serve(base, *flags) as server:
         for sent, status in [
             (b"GET /v1", b"408"),
-            (b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx", b"408"),
+            (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx", b"408"),
             (b"", b""),
         ]:
             with socket.create_connection(("127.0.0.1", server.rest_port), timeout=60) as connection:

@@ -195,14 +195,14 @@ def test_wrong_keys_end_the_start_with_their_reason(
     known, _ = authorities
     (key, certificate), (other_key, _) = known.issue(), known.issue()
     for fields, reason in (
-        ({"server_key": b"no key", "server_cert": certificate}, "server_key is no PEM private key"),
-        ({"server_key": key, "server_cert": b"no certificate"}, "server_cert is no PEM certificate"),
+        ({"server_key": b"no key", "server_cert": certificate}, "server_key is not a PEM private key"),
+        ({"server_key": key, "server_cert": b"no certificate"}, "server_cert is not a PEM certificate"),
         ({"server_key": other_key, "server_cert": certificate}, "server_key .* server_cert"),
         (
             {"server_key": key, "server_cert": certificate, "custom_ca": b"none"},
-            "custom_ca holds no PEM certificate",
+            "custom_ca does not hold a PEM certificate",
         ),
-        ({"server_cert": certificate}, "server_key is no PEM private key"),
+        ({"server_cert": certificate}, "server_key is not a PEM private key"),
     ):
         with pytest.raises(RuntimeError, match=reason):
             serve(adder, ssl_flag(tmp_path, **fields))  # type: ignore[arg-type]

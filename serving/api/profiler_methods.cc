@@ -64,7 +64,9 @@ absl::Status Reply(RpcCall* call, const google::protobuf::MessageLite& message) 
     return absl::ResourceExhaustedError(
         absl::StrCat("The profile has ", size, " bytes, more than a message can have"));
   }
-  message.SerializeWithCachedSizesToArray(static_cast<std::uint8_t*>(call->AllocateReply(size)));
+  void* const bytes = call->AllocateReply(size);
+  if (bytes == nullptr) return absl::ResourceExhaustedError("There is no room for the profile");
+  message.SerializeWithCachedSizesToArray(static_cast<std::uint8_t*>(bytes));
   return absl::OkStatus();
 }
 

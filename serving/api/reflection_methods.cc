@@ -209,7 +209,8 @@ std::vector<RpcMethod> ReflectionMethods(const std::vector<RpcMethod>& methods, 
     std::string bytes;
     for (const Slice& slice : call->request()) bytes.append(static_cast<const char*>(slice.data), slice.size);
     const std::string response = Answer(bytes, *services);
-    response.copy(static_cast<char*>(call->AllocateReply(response.size())), response.size());
+    if (void* reply = call->AllocateReply(response.size()))
+      response.copy(static_cast<char*>(reply), response.size());
     call->Finish({});
   };
   std::vector<RpcMethod> reflection;

@@ -1,73 +1,15 @@
-// The border between a gRPC transport and what answers its calls. Plain C++: the transport is compiled
-// against Debian's abseil and protobuf-free gRPC headers, the methods against TensorFlow's, and the two never
-// meet.
+// Calls as the gRPC transport hands them over; see there.
 #ifndef SERVING_API_RPC_H_
 #define SERVING_API_RPC_H_
 
-#include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <string>
-#include <string_view>
-#include <vector>
+#include "serving/net/http2/rpc_call.h"
 
 namespace tfipu::serving {
 
-// A run of a request's bytes, owned by the transport.
-struct Slice {
-  const void* data = nullptr;
-  std::size_t size = 0;
-};
-
-// A gRPC status; the codes are gRPC's, which are also absl::StatusCode's.
-struct RpcStatus {
-  int code = 0;
-  std::string message;
-};
-
-// One unary call in flight. Owned by the transport, which gives it to a method and keeps it until Finish().
-// Used by one thread at a time.
-class RpcCall {
- public:
-  // The request message's wire bytes, valid until Finish().
-  virtual const std::vector<Slice>& request() const = 0;
-  // Microseconds since the Unix epoch; INT64_MAX when the client gave no deadline.
-  virtual std::int64_t deadline_unix_us() const = 0;
-  // The first value of a metadata key (lower case), or empty.
-  virtual std::string_view metadata(std::string_view key) const = 0;
-  // The client is gone or gave up; the reply reaches nobody. May be asked from any thread.
-  virtual bool cancelled() const = 0;
-  // Whether reading the request takes longer than a thread that others wait for has.
-  bool large() const {
-    std::size_t size = 0;
-    for (const Slice& slice : request()) size += slice.size;
-    return size > kSmallRequest;
-  }
-  // The request's bytes are not needed any more.
-  virtual void ReleaseRequest() {}
-  // Calls `callback` when the loop whose thread this is has read all that was ready, before answers are sent.
-  // False, and nothing is called, on another thread.
-  virtual bool AtEndOfRound(std::function<void()> callback) { return false; }
-  // Memory for the reply message's wire bytes, written by the method. At most once, before Finish().
-  virtual void* AllocateReply(std::size_t size) = 0;
-  // Ends the call; a reply is sent only when the code is 0. Exactly once, from any thread. The call is gone
-  // after it.
-  virtual void Finish(RpcStatus status) = 0;
-
-  static constexpr std::size_t kSmallRequest = 64 << 10;
-
- protected:
-  ~RpcCall() = default;
-};
-
-// A method. `handle` may finish the call before it returns, or later from another thread.
-struct RpcMethod {
-  std::string path;  // "/tensorflow.serving.PredictionService/Predict"
-  std::function<void(RpcCall*)> handle;
-  // Both sides send any number of messages: each message of the client is handled as a call of its own, one
-  // at a time, and answered by one message. A call that fails ends the stream with its status.
-  bool streaming = false;
-};
+using net::http2::RpcCall;
+using net::http2::RpcMethod;
+using net::http2::RpcStatus;
+using net::http2::Slice;
 
 }  // namespace tfipu::serving
 

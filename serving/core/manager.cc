@@ -1,20 +1,15 @@
 #include "serving/core/manager.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "serving/base/memory_return.h"
 #include "serving/servables/servable.h"
 
 namespace tfipu::serving {
 namespace {
-
-// After an unload, memory goes back to the system when this long no other unload has ended: trimming holds
-// the allocator's locks, and calls are being served.
-constexpr absl::Duration kTrimDelay = absl::Milliseconds(200);
 
 bool IsTransient(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsAborted(status) || absl::IsDeadlineExceeded(status) ||
@@ -303,18 +298,8 @@ void Manager::Unload(const std::shared_ptr<Version>& version, const Servable* se
   delete servable;
   Change(version->source.id.name, [&](Model&, Aftermath& aftermath) {
     SetStage(*version, ServableStage::kEnd, absl::OkStatus(), aftermath);
-    if (trim_pending_) return;
-    trim_pending_ = true;
-    unloads_->Add(
-        [this] {
-          {
-            absl::MutexLock lock(&mutex_);
-            trim_pending_ = false;
-          }
-          malloc_trim(0);
-        },
-        absl::Now() + kTrimDelay);
   });
+  base::ReturnMemorySoon();
 }
 
 void Manager::Forget(Model& model) {

@@ -140,7 +140,6 @@ class Manager : public ServableDirectory {
   std::vector<ServableState> untold_ ABSL_GUARDED_BY(mutex_);
   bool telling_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Mutex tell_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
-  bool trim_pending_ ABSL_GUARDED_BY(mutex_) = false;
   std::shared_ptr<const Snapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
   // Unique among all snapshots of the process.
   std::atomic<std::uint64_t> snapshot_number_{0};

@@ -1,4 +1,4 @@
-// The gRPC transport: listens, and hands every call to the method that is registered for its path.
+// A gRPC server: the transport with what gRPC servers have besides, channel arguments and health.
 #ifndef SERVING_GRPC_GRPC_SERVER_H_
 #define SERVING_GRPC_GRPC_SERVER_H_
 
@@ -9,17 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "serving/api/rpc.h"
+#include "serving/net/http2/rpc_call.h"
+#include "serving/net/io_threads.h"
+#include "serving/net/memory_budget.h"
+#include "serving/net/tls.h"
 
 namespace tfipu::serving {
-
-// Contents of PEM files.
-struct GrpcTls {
-  std::string server_key;
-  std::string server_cert;
-  std::string custom_ca;       // who may sign client certificates; empty: the system's authorities
-  bool client_verify = false;  // clients must show a certificate
-};
 
 struct GrpcServerOptions {
   std::string host = "0.0.0.0";
@@ -28,7 +23,7 @@ struct GrpcServerOptions {
   // Path of a Unix-domain socket to listen on beside TCP, in plain text; empty: none. A socket that a dead
   // server left there is replaced.
   std::string unix_socket_path;
-  std::optional<GrpcTls> tls;
+  std::optional<net::TlsSettings> tls;
   // "key=value,key=value": gRPC channel arguments. These have an effect, others are in ignored_arguments():
   // grpc.max_concurrent_streams, grpc.max_metadata_size, grpc.max_receive_message_length,
   // grpc.max_send_message_length, grpc.keepalive_time_ms, grpc.keepalive_timeout_ms,
@@ -41,23 +36,24 @@ struct GrpcServerOptions {
   std::size_t max_calls = 0;
   // Connections open at once; a further one is closed at once. 0: as many as the system allows.
   std::size_t max_connections = 0;
-  // Threads that read and write; 0: one a core.
-  int io_threads = 0;
-  std::chrono::microseconds spin{0};  // see EventWait
+  std::shared_ptr<net::IoThreads> threads;  // those of another server too; null: one a core, of its own
+  // What a connection may hold of requests, what is made of them, and answers, and all of them together:
+  // RESOURCE_EXHAUSTED for what comes on top. 0 and null: no bound. The budget outlives the server.
+  std::size_t max_connection_bytes = 0;
+  net::MemoryBudget* budget = nullptr;
   // Serves grpc.health.v1.Health. The whole server ("") is healthy while it runs; a service or model that was
   // never set is unknown.
   bool health_service = true;
 };
 
-// Listening from Start() until Shutdown() or destruction. Methods are called on the threads that read and
-// write: one that takes long must answer from another thread. Replies are compressed when
-// grpc.default_compression_algorithm says so and the client can read that; requests may come as deflate or
-// gzip. Thread-safe.
+// Listening from Start() until Shutdown() or destruction. Methods are called on the IO threads: one that
+// takes long must answer from another thread. Replies are compressed when grpc.default_compression_algorithm
+// says so and the client can read that; requests may come as deflate or gzip. Thread-safe.
 class GrpcServer {
  public:
   // Null, and `*error` says why, when an option is wrong or an address cannot be listened on.
-  static std::unique_ptr<GrpcServer> Start(GrpcServerOptions options, std::vector<RpcMethod> methods,
-                                           std::string* error);
+  static std::unique_ptr<GrpcServer> Start(GrpcServerOptions options,
+                                           std::vector<net::http2::RpcMethod> methods, std::string* error);
   // Shutdown(0).
   ~GrpcServer();
   GrpcServer(const GrpcServer&) = delete;

@@ -17,12 +17,8 @@ bool ReadVarint(std::string_view* bytes, std::uint64_t* value) {
   return false;
 }
 
-}  // namespace
-
-std::optional<std::string> Health::ParseRequest(const std::vector<Slice>& slices) {
-  std::string all;
-  for (const Slice& slice : slices) all.append(static_cast<const char*>(slice.data), slice.size);
-  std::string_view bytes = all;
+// The service that a HealthCheckRequest names; nullopt when the bytes are not one.
+std::optional<std::string> ParseRequest(std::string_view bytes) {
   std::string service;
   while (!bytes.empty()) {
     std::uint64_t tag, value;
@@ -43,24 +39,45 @@ std::optional<std::string> Health::ParseRequest(const std::vector<Slice>& slices
   return service;
 }
 
-std::string_view Health::Response(Status status) {
+// A HealthCheckResponse.
+std::string_view Response(HealthService::Status status) {
   switch (status) {
-    case kServing:
+    case HealthService::kServing:
       return "\x08\x01";
-    case kNotServing:
+    case HealthService::kNotServing:
       return "\x08\x02";
     default:
       return "\x08\x03";
   }
 }
 
-void Health::Check(RpcCall* call) const {
-  const std::optional<std::string> service = ParseRequest(call->request());
+}  // namespace
+
+std::vector<net::http2::RpcMethod> HealthService::Methods() {
+  std::vector<net::http2::RpcMethod> methods(2);
+  methods[0].path = "/grpc.health.v1.Health/Check";
+  methods[0].handle = [this](net::http2::RpcCall* call) { Check(call); };
+  methods[1].path = "/grpc.health.v1.Health/Watch";
+  methods[1].watch = [this](std::string_view request, std::string* message) {
+    const std::optional<std::string> service = ParseRequest(request);
+    if (service) *message = Response(Get(*service));
+    return service.has_value();
+  };
+  return methods;
+}
+
+void HealthService::Check(net::http2::RpcCall* call) const {
+  std::string request;
+  for (const net::http2::Slice& slice : call->request()) {
+    request.append(static_cast<const char*>(slice.data), slice.size);
+  }
+  const std::optional<std::string> service = ParseRequest(request);
   if (!service) return call->Finish({3, "The request is not a HealthCheckRequest"});
   const Status status = Get(*service);
   if (status == kServiceUnknown) return call->Finish({5, "unknown service: " + *service});
   const std::string_view response = Response(status);
-  std::memcpy(call->AllocateReply(response.size()), response.data(), response.size());
+  if (void* bytes = call->AllocateReply(response.size()))
+    std::memcpy(bytes, response.data(), response.size());
   call->Finish({});
 }
 

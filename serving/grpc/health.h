@@ -7,18 +7,19 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "serving/api/rpc.h"
+#include "serving/net/http2/rpc_call.h"
 
 namespace tfipu::serving {
 
 // Health of services by name. Thread-safe.
-class Health {
+class HealthService {
  public:
   // The numbers of HealthCheckResponse.ServingStatus.
   enum Status { kServing = 1, kNotServing = 2, kServiceUnknown = 3 };
 
-  Health() { statuses_[""] = kServing; }
+  HealthService() { statuses_[""] = kServing; }
 
   void Set(const std::string& service, Status status) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -36,14 +37,12 @@ class Health {
     return found == statuses_.end() ? kServiceUnknown : found->second;
   }
 
-  // The service that a HealthCheckRequest names; nullopt when the bytes are none.
-  static std::optional<std::string> ParseRequest(const std::vector<Slice>& bytes);
-  // A HealthCheckResponse.
-  static std::string_view Response(Status status);
-  // Answers Health/Check.
-  void Check(RpcCall* call) const;
+  // Check and Watch. It outlives them.
+  std::vector<net::http2::RpcMethod> Methods();
 
  private:
+  void Check(net::http2::RpcCall* call) const;
+
   mutable std::mutex mutex_;
   std::map<std::string, Status> statuses_;
   bool ended_ = false;

@@ -1,7 +1,6 @@
 #include "serving/rest/rest_fuzz.h"
 
 #include <algorithm>
-#include <boost/beast/http/error.hpp>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -10,7 +9,6 @@
 
 #include "absl/strings/match.h"
 #include "serving/rest/example_json.h"
-#include "serving/rest/http_request_parser.h"
 #include "serving/rest/predict_json.h"
 #include "serving/rest/predict_reply_json.h"
 #include "serving/rest/rest_route.h"
@@ -102,39 +100,11 @@ bool ParseTarget(absl::string_view input) {
   return status.ok();
 }
 
-bool ParseHttp(absl::string_view input) {
-  if (input.empty()) return false;
-  std::size_t next = static_cast<unsigned char>(input[0]);
-  const std::string text(input.substr(1));
-  next = std::min(next, text.size());
-  HttpRequestHead head;
-  std::string body;
-  HttpRequestParser parser(&head, &body);
-  parser.header_limit(1 << 16);
-  parser.body_limit(std::uint64_t{1} << 16);
-  std::string buffer = text.substr(0, next);
-  while (!parser.is_done()) {
-    boost::beast::error_code error;
-    std::size_t used = 0;
-    if (!buffer.empty()) used = parser.put(boost::asio::const_buffer(buffer.data(), buffer.size()), error);
-    buffer.erase(0, used);
-    if (error && error != boost::beast::http::error::need_more) return false;
-    if (parser.is_done() || (parser.is_header_done() && !parser.chunked())) break;
-    if (used > 0 && !error && !buffer.empty()) continue;
-    if (next == text.size()) return false;
-    buffer += text.substr(next);
-    next = text.size();
-  }
-  Demand(body.size() <= 1 << 16 && head.method().size() + head.target().size() <= text.size());
-  HasToken(head.field("Accept-Encoding"), "gzip");
-  return true;
-}
-
 }  // namespace
 
 bool ParseRestFuzzInput(absl::string_view input) {
   if (input.empty()) return false;
-  const auto mode = static_cast<RestFuzzMode>(static_cast<unsigned char>(input[0]) % 4);
+  const auto mode = static_cast<RestFuzzMode>(static_cast<unsigned char>(input[0]) % 3);
   input.remove_prefix(1);
   switch (mode) {
     case RestFuzzMode::kPredict:
@@ -143,8 +113,6 @@ bool ParseRestFuzzInput(absl::string_view input) {
       return ParseExamples(input);
     case RestFuzzMode::kTarget:
       return ParseTarget(input);
-    case RestFuzzMode::kHttp:
-      return ParseHttp(input);
   }
   return false;
 }
@@ -180,11 +148,6 @@ std::vector<std::string> RestFuzzSeeds() {
       R"({"context": {"t": "x"}, "examples": [{"a": 1, "b": [1.5, NaN], "c": ["x", {"b64": "eA=="}]}, {}]})");
   seeds.push_back("\2/v1/models/m/versions/3:predict?x=%20");
   seeds.push_back("\2http://h/v1/models/%68/labels/l/metadata");
-  seeds.push_back(
-      "\3\x10GET /v1/models/m HTTP/1.1\r\nHost: x\r\nAccept-Encoding: br;q=1, gzip;q=0.5\r\nConnection: "
-      "close\r\n\r\n");
-  seeds.push_back(
-      "\3\x50POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nA: b\r\n\r\n");
   return seeds;
 }
 

@@ -9,12 +9,11 @@
 
 namespace tfipu::serving {
 
-// The first byte of an input modulo 4 says what the rest is.
+// The first byte of an input modulo 3 says what the rest is.
 enum class RestFuzzMode {
   kPredict = 0,   // a predict request for the signature that the second byte picks
   kExamples = 1,  // a classify or regress request
   kTarget = 2,    // a request's target
-  kHttp = 3,      // what a client sends, in two pieces that the second byte cuts
 };
 
 // Parses the input and aborts when something that was promised does not hold: a tensor's size and shape

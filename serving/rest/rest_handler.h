@@ -14,9 +14,11 @@
 #include "serving/api/inference.h"
 #include "serving/compute/compute_slots.h"
 #include "serving/core/servable_directory.h"
-#include "serving/rest/http.h"
+#include "serving/net/http1/http_exchange.h"
 
 namespace tfipu::serving {
+
+using net::http1::HttpExchange;
 
 // A page beside the models' own, such as the Prometheus endpoint.
 struct RestPage {

@@ -8,10 +8,12 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "serving/api/inference_call.h"
-#include "serving/rest/http.h"
+#include "serving/net/http1/http_exchange.h"
 #include "serving/rest/rest_route.h"
 
 namespace tfipu::serving {
+
+using net::http1::HttpExchange;
 
 // What all of them have in common; outlives them.
 struct RestInferenceOptions {
