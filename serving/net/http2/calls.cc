@@ -102,11 +102,18 @@ bool Calls::RunReady() {
   return alive;
 }
 
-EventLoop* Calls::IdleLoop() const {
+bool Calls::RunElsewhere(Stream* stream) {
   for (EventLoop* other : context_->loops) {
-    if (other != loop_ && other->ClaimIdle()) return other;
+    if (other == loop_ || !other->ClaimIdle()) continue;
+    try {
+      // It is not this thread's any more, but cannot go before its mail has come.
+      other->Post([stream] { Run(stream); });
+      return true;
+    } catch (const std::exception&) {
+      return false;
+    }
   }
-  return nullptr;
+  return false;
 }
 
 bool Calls::Dispatch(Stream* stream, bool more_waiting) {
@@ -118,16 +125,11 @@ bool Calls::Dispatch(Stream* stream, bool more_waiting) {
     return false;
   }
   stream->BeginMethod();
-  EventLoop* const elsewhere = more_waiting && method_time_ > kWorthSharing ? IdleLoop() : nullptr;
-  if (elsewhere != nullptr) {
-    elsewhere->Post([stream] { Run(stream); });
-    // It is not this thread's any more, but cannot go before its mail has come.
-  } else {
-    Run(stream);
-  }
+  const bool run_here = !more_waiting || method_time_ <= kWorthSharing || !RunElsewhere(stream);
+  if (run_here) Run(stream);
   // A stream that has been finished is still there: only frames of the client, or sent ones, close it.
   if (stream->with_method()) SetDeadline(stream);
-  return elsewhere == nullptr;
+  return run_here;
 }
 
 void Calls::SetDeadline(Stream* stream) {

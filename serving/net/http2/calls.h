@@ -86,7 +86,8 @@ class Calls final : public SessionHandler, public StreamHost {
   Calls(CallsOwner* owner, EventLoop* loop, CallContext* context, std::shared_ptr<MemoryAccount> account);
   // Gives the call's message to its method, on this thread or another loop's. Whether it was this.
   bool Dispatch(Stream* stream, bool more_waiting);
-  EventLoop* IdleLoop() const;
+  // Lets an idle loop's thread run the call. False when there is none.
+  bool RunElsewhere(Stream* stream);
   void SetDeadline(Stream* stream);
   void OnDeadline(Stream* stream);
   void Detach(Stream* stream);
