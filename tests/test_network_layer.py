@@ -1,4 +1,4 @@
-"""The network base stands alone: it is linked apart from TensorFlow, which has other versions of its libraries."""
+"""The network base is linked apart from TensorFlow, which has other versions of its libraries."""
 
 from __future__ import annotations
 
