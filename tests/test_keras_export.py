@@ -514,3 +514,20 @@ print(type(model).__module__.split(".")[0])
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == ["tf_keras" if legacy == "1" else "keras"], done.stderr
+
+
+@pytest.mark.parametrize("packages", ["tf_keras, keras", "keras, tf_keras"])
+def test_both_keras_packages_in_either_order(packages: str) -> None:
+    script = f"""
+from tensorflow.python import ipu
+import {packages}
+assert keras.Model.export_for_ipu_serving is tf_keras.Model.export_for_ipu_serving
+with ipu.ipu_strategy.IPUStrategy().scope():
+    for package in (keras, tf_keras):
+        with package.ipu.PipelineStage(0):
+            layer = package.layers.Dense(2)
+            model = package.Sequential([package.Input((4,)), layer])
+        model.set_replication_options(package.ipu.ReplicatedMetricReductionMethod.MEAN)
+        assert isinstance(model, package.ipu.SequentialExtension)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

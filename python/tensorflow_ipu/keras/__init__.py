@@ -19,21 +19,29 @@ from tensorflow_ipu.module_alias import register_alias
 
 # Where they are: they import TensorFlow, so that they are imported when they are first used.
 _MODULES = {
+    "FunctionalExtension": "extensions",
     "FunctionalLayerPipelineStageAssignment": "stage_assignment",
     "FunctionalNestedModelPipelineStageAssignment": "stage_assignment",
+    "ModelExtension": "extensions",
     "ModelLayerPipelineStageAssignment": "stage_assignment",
     "NestedModelPipelineStageAssignment": "stage_assignment",
     "PipelineStage": "pipeline_stage",
+    "ReplicatedMetricReductionMethod": "extensions.extensions_base",
+    "SequentialExtension": "extensions",
     "SequentialLayerPipelineStageAssignment": "stage_assignment",
     "SequentialNestedModelPipelineStageAssignment": "stage_assignment",
 }
 
 __all__ = [
+    "FunctionalExtension",
     "FunctionalLayerPipelineStageAssignment",
     "FunctionalNestedModelPipelineStageAssignment",
+    "ModelExtension",
     "ModelLayerPipelineStageAssignment",
     "NestedModelPipelineStageAssignment",
     "PipelineStage",
+    "ReplicatedMetricReductionMethod",
+    "SequentialExtension",
     "SequentialLayerPipelineStageAssignment",
     "SequentialNestedModelPipelineStageAssignment",
     "attach",
@@ -61,13 +69,22 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
-def attach() -> None:
-    """Attaches to the Keras packages that are imported by now. Idempotent."""
-    packages = [sys.modules[name] for name in _PACKAGES if hasattr(sys.modules.get(name), "Model")]
+def attach(loaded: ModuleType | None = None) -> None:
+    """Attaches to the Keras packages that are imported by now. Idempotent.
+
+    Args:
+      loaded: a module that was imported as a whole just now. Others whose import goes on are left out: one of
+        the packages imports parts that count as the other's.
+    """
+    packages = [
+        module
+        for name in _PACKAGES
+        if (module := sys.modules.get(name)) is not None and (module is loaded or not _in_import(module))
+    ]
     if packages:
         from tensorflow_ipu.keras import export_method, layer_calls, model_methods
 
-        layer_calls.track()
+        layer_calls.track(packages)
         for package in packages:
             model_methods.add_to(package.Model)
             package.Model.export_for_ipu_serving = export_method.export_for_ipu_serving
@@ -75,6 +92,10 @@ def attach() -> None:
         module.ipu = sys.modules[__name__]  # type: ignore[attr-defined]
         sys.modules[f"{module.__name__}.ipu"] = sys.modules[__name__]
         register_alias(f"{module.__name__}.ipu", __name__)
+
+
+def _in_import(module: ModuleType) -> bool:
+    return getattr(module.__spec__, "_initializing", False)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -101,7 +122,7 @@ def _attach_after(loader: Any) -> None:
 
     def exec_module(module: ModuleType) -> None:
         load(module)
-        attach()
+        attach(module)
 
     loader.exec_module = exec_module
 

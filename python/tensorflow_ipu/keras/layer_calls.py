@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import tensorflow as tf
@@ -20,9 +20,10 @@ from tensorflow_ipu.keras import model_structure, model_trace
 from tensorflow_ipu.keras.model_trace import STAGE_ATTRIBUTE, scope_stage
 
 
-def track() -> None:
-    """Wraps the base classes of the Keras packages that are imported. Idempotent."""
-    keras, tf_keras = sys.modules.get("keras"), sys.modules.get("tf_keras")
+def track(packages: Sequence[ModuleType]) -> None:
+    """Wraps the base classes of Keras packages, which are imported as a whole. Idempotent."""
+    named: dict[str, Any] = {package.__name__: package for package in packages}
+    keras, tf_keras = named.get("keras"), named.get("tf_keras")
     if keras is not None:
         if _wrap_call(keras.Operation):
             keras.Operation.__init__ = _tracked_keras_init(keras.Operation.__init__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 from tensorflow_ipu.keras import model_structure
@@ -20,3 +21,12 @@ class KerasExtensionBase(metaclass=_OfKind):
     """The models that are made in an IPU strategy, for `isinstance()`."""
 
     kinds: tuple[str, ...] = ("sequential", "functional", "subclassed")
+
+
+class ReplicatedMetricReductionMethod(enum.Enum):
+    """What `set_replication_options()` takes. Models run on the host once, where all of them are the same."""
+
+    NONE = "NONE"
+    LIST = "LIST"
+    SUM = "SUM"
+    MEAN = "MEAN"
