@@ -50,6 +50,20 @@ def test_iterating_over_an_outfeed_queue() -> None:
         iter(outfeed)
 
 
+def test_arguments_of_queues_by_position() -> None:
+    dataset = tf.data.Dataset.range(3).map(lambda n: tf.cast(n, tf.float32))
+    infeed, outfeed = IPUInfeedQueue(dataset, 0, np.int64(2)), IPUOutfeedQueue(IPUOutfeedMode.LAST, None, 2)
+    run_steps(infeed, outfeed, 3)
+    assert int(outfeed.dequeue()["x"]) == 2
+    for device_ordinal in (-1, 1.5, "feed"):
+        for queue in (
+            lambda ordinal: IPUInfeedQueue(dataset, ordinal),
+            lambda ordinal: IPUOutfeedQueue(None, ordinal),
+        ):
+            with pytest.raises(ValueError, match="Device ordinal must be an integer"):
+                queue(device_ordinal)
+
+
 def test_the_last_value() -> None:
     infeed, outfeed = numbers(), IPUOutfeedQueue(outfeed_mode=IPUOutfeedMode.LAST)
     with pytest.raises(ValueError, match="has not been enqueued"):

@@ -26,10 +26,7 @@ class IPUInfeedQueue:
     def __init__(
         self,
         dataset: tf.data.Dataset,
-        feed_name: str | None = None,
-        device_ordinal: int = 0,
-        replication_factor: int = 1,
-        data_to_prefetch: int = 1,
+        device_ordinal: int | None = None,
         prefetch_depth: int | None = None,
         **ignored: Any,
     ) -> None:
@@ -39,18 +36,21 @@ class IPUInfeedQueue:
             one, or any nest of tuples and dictionaries of them. The entries of a dictionary are passed by
             name, those of a tuple by position, each as it is.
           prefetch_depth: 1 to 255; accepted.
-          feed_name, device_ordinal, replication_factor, data_to_prefetch and others: accepted; each queue
-            is on its own, and there is one device.
+          device_ordinal and others: accepted; each queue is on its own, and there is one device.
 
         Raises:
           TypeError: `dataset` is no tf.data.Dataset.
-          ValueError: a shape is not fixed; elements are no tensors; prefetch_depth is out of bounds.
+          ValueError: a shape is not fixed; elements are no tensors; prefetch_depth or device_ordinal is out
+            of bounds.
         """
-        del feed_name, replication_factor, data_to_prefetch, ignored
+        del ignored
         if not isinstance(dataset, (tf.data.Dataset, tf.compat.v1.data.Dataset)):
             raise TypeError(
                 f"An infeed queue takes a tf.data.Dataset, but a {type(dataset).__name__} was given."
             )
+        device_ordinal = 0 if device_ordinal is None else device_ordinal
+        if not is_integer(device_ordinal) or device_ordinal < 0:
+            raise ValueError(f"Device ordinal must be an integer >= 0, but is {device_ordinal!r}.")
         self._spec = dataset.element_spec
         self._check_spec()
         if prefetch_depth is not None and not (is_integer(prefetch_depth) and 0 < prefetch_depth < 256):

@@ -31,29 +31,27 @@ class IPUOutfeedQueue:
 
     def __init__(
         self,
-        feed_name: str | None = None,
         outfeed_mode: IPUOutfeedMode | None = None,
-        device_ordinal: int = 0,
+        device_ordinal: int | None = None,
         buffer_depth: int = 1,
-        replication_factor: int = 1,
-        io_batch_size: int = 1,
         **ignored: Any,
     ) -> None:
         """
         Args:
           outfeed_mode: ALL by default.
-          feed_name, device_ordinal, buffer_depth, replication_factor, io_batch_size and others: accepted;
-            each queue is on its own, and there is one device.
+          device_ordinal, buffer_depth and others: accepted; each queue is on its own, and there is one
+            device.
 
         Raises:
           ValueError: an argument has a wrong type or value.
         """
-        del feed_name, replication_factor, io_batch_size, ignored
+        del ignored
         if outfeed_mode is not None and not isinstance(outfeed_mode, IPUOutfeedMode):
             raise ValueError(
                 "Expected `outfeed_mode` value to be of `ipu_outfeed_queue.IPUOutfeedMode` type, but is"
                 f" {type(outfeed_mode).__name__}."
             )
+        device_ordinal = 0 if device_ordinal is None else device_ordinal
         if not is_integer(device_ordinal) or device_ordinal < 0:
             raise ValueError(f"Device ordinal must be an integer >= 0, but is {device_ordinal!r}.")
         if not is_integer(buffer_depth) or buffer_depth < 1:
