@@ -184,6 +184,14 @@ def test_what_is_wrong_with_a_start(scaled: str, inputs: Any, message: str) -> N
         embedded_runtime_start(scaled, inputs, "wrong")
 
 
+@pytest.mark.parametrize(
+    ("name", "error"), [(5, TypeError), (None, TypeError), (b"engine", TypeError), ("", ValueError)]
+)
+def test_the_name_of_an_engine_is_a_string(executable: str, name: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="`name` must"):
+        embedded_runtime_start(executable, [], name)
+
+
 def test_start_up_inputs_are_checked(scaled: str) -> None:
     with pytest.raises(Exception, match=r"Mismatched input shape at position \d \('XLA_Args/offset'\)"):
         embedded_runtime_start(scaled, {"XLA_Args/offset": [1.0], "XLA_Args/scale": X}, "wrong")

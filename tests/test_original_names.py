@@ -216,6 +216,7 @@ def test_defaults_of_training_arguments_are_taken_by_pipelines() -> None:
     for arguments in (
         {"reduction_method": GradientAccumulationReductionMethod.SUM},
         {"reduction_method": "sum"},
+        {"gradient_accumulation_for_captured_grads": True},
         {"recomputation_mode": ipu.pipelining_ops.RecomputationMode.Auto},
         {"outfeed_loss": np.bool_(False), "continuous_weight_updates": False, "outfeed_mask": None},
         {"replicated_optimizer_state_sharding": False, "batch_serialization_iterations": np.int32(1)},
@@ -225,7 +226,43 @@ def test_defaults_of_training_arguments_are_taken_by_pipelines() -> None:
         ("reduction_method", GradientAccumulationReductionMethod.MEAN),
         ("recomputation_mode", ipu.pipelining_ops.RecomputationMode.RecomputeThenBackpropagate),
         ("outfeed_loss", np.bool_(True)),
+        ("gradient_accumulation_for_captured_grads", False),
         ("optimizer_function", print),
     ):
         with pytest.raises(NotImplementedError, match=name):
             run(**{name: value})
+
+
+def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
+    four = [tf.TensorSpec([4], tf.float32)]
+    compile_op = ipu.application_compile_op.experimental_application_compile_op
+    stages = [lambda x: x, lambda x: x]
+    for call, message in (
+        (lambda: ipu.ipu_compiler.compile(3), "`computation` must be a function, but a int"),
+        (lambda: ipu.ipu_strategy.IPUStrategy().run(3), "`fn` must be a function, but a int"),
+        (lambda: compile_op(lambda x: x, inputs={"x": 1.0}), "`inputs` must be a list"),
+        (lambda: compile_op(lambda x: x, inputs=[1.0], name=3), "`name` must be a string"),
+        (
+            lambda: ipu.serving.export_pipeline(
+                stages, str(tmp_path), 4, None, [0, 0], name=3, predict_step_signature=four
+            ),
+            "`name` must be a string",
+        ),
+        (
+            lambda: ipu.serving.export_single_step(
+                lambda x: x, str(tmp_path), 4, four, dynamic_batch=True, smaller_batches=3
+            ),
+            "`smaller_batches` must be a list",
+        ),
+        (
+            lambda: ipu.serving.export_single_step(
+                lambda a: a, str(tmp_path), 4, input_dataset=tf.data.Dataset.from_tensors({"a": 1.0})
+            ),
+            "elements of `input_dataset` must be a tensor, or a tuple",
+        ),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+    with pytest.raises(ValueError, match="takes an IPU"):
+        with ipu.scopes.ipu_scope(0):
+            pass

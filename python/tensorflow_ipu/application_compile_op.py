@@ -65,6 +65,10 @@ def experimental_application_compile_op(
     if not callable(func):
         raise TypeError(f"`func` must be a function that builds a program, not a {type(func).__name__}.")
     pjrt = resolve_target(target, device_plugin)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"`name` must be a string, but a {type(name).__name__} was given.")
+    if isinstance(inputs, dict):
+        raise TypeError("`inputs` must be a list of tensors, one for each parameter, but a dict was given.")
     name = name or "application_compile"
     if output_path is None:
         handle, output_path = tempfile.mkstemp(prefix=name, suffix=".poplar_exec")

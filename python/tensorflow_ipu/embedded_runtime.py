@@ -74,12 +74,17 @@ def embedded_runtime_start(
       RuntimeContext.
 
     Raises:
-      TypeError: `inputs` is no list, tuple or dictionary; a dtype differs from the executable's.
-      ValueError: an input is missing, one is too many, or has another shape.
+      TypeError: `inputs` is no list, tuple or dictionary; a dtype differs from the executable's; `name` is no
+        string.
+      ValueError: an input is missing, one is too many, or has another shape; `name` is empty.
       tf.errors.NotFoundError: there is no such file.
       tf.errors.InvalidArgumentError: the file is no executable, or one for other versions or another target.
       tf.errors.AlreadyExistsError: an engine of that name runs on another executable.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a string, the name of an engine, but {name!r} was given.")
+    if not name:
+        raise ValueError("`name` must not be empty: calls and messages name the engine by it.")
     path = local_path("executable_file", executable_file)
     signature = read_signature(path)
     ordered = _in_order(inputs, signature.startup_inputs, "Embedded application runtime")

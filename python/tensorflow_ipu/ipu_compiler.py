@@ -27,9 +27,11 @@ def compile(computation: Callable[..., Any], inputs: Sequence[Any] | None = None
       has run).
 
     Raises:
-      TypeError: `inputs` is no list.
+      TypeError: `computation` is no function; `inputs` is no list.
       ValueError: operations come ahead of tensors.
     """
+    if not callable(computation):
+        raise TypeError(f"`computation` must be a function, but a {type(computation).__name__} was given.")
     if inputs is not None and not isinstance(inputs, (list, tuple)):
         raise TypeError(f"`inputs` must be a list, but a {type(inputs).__name__} was given.")
     arguments = [tf.nest.map_structure(tf.convert_to_tensor, value) for value in inputs or []]

@@ -54,6 +54,8 @@ class IPUStrategyV1(tf.distribute.OneDeviceStrategy):
         A `tf.function` that asks for `jit_compile` is run without it, so that programs with feeds (infeed
         and outfeed queues, `loops.repeat`, pipelines) run as well.
         """
+        if not callable(fn):
+            raise TypeError(f"`fn` must be a function, but a {type(fn).__name__} was given.")
         return super().run(self._plain(fn), args, kwargs, options)
 
     def experimental_run_v2(self, *args: Any, **kwargs: Any) -> Any:

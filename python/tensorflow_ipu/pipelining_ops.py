@@ -47,6 +47,7 @@ def pipeline(
     computational_stages: Sequence[Callable[..., Any]],
     gradient_accumulation_count: int | None = None,
     gradient_accumulation_dtype: Any = None,
+    gradient_accumulation_for_captured_grads: Any = True,
     repeat_count: int = 1,
     batch_serialization_iterations: int = 1,
     inputs: Any = None,

@@ -23,8 +23,8 @@ def ipu_scope(device: str) -> Iterator[None]:
     Raises:
       ValueError: it names no IPU.
     """
-    if "IPU" not in device.upper():
-        raise ValueError(f"ipu_scope() takes an IPU such as '/device:IPU:0', but '{device}' was given.")
+    if not isinstance(device, str) or "IPU" not in device.upper():
+        raise ValueError(f"ipu_scope() takes an IPU such as '/device:IPU:0', but {device!r} was given.")
     if tf.executing_eagerly():
         yield
         return

@@ -187,6 +187,8 @@ def export_pipeline(
             f"`computational_stages` must be a list of functions, not a "
             f"{type(computational_stages).__name__}."
         )
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"`name` must be a string, but a {type(name).__name__} was given.")
     layout = pipeline_layout(
         len(computational_stages),
         device_mapping=device_mapping,

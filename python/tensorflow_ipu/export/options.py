@@ -50,6 +50,8 @@ class ExportOptions:
           TypeError, ValueError: an option has a wrong type or value.
         """
         smaller = self.smaller_batches
+        if smaller is not None and not hasattr(smaller, "__iter__"):
+            raise TypeError(f"`smaller_batches` must be a list of numbers of rows, not {smaller!r}.")
         checked = replace(
             self,
             purge_export_dir=bool(self.purge_export_dir),

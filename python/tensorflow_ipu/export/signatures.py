@@ -137,7 +137,13 @@ def _dataset_specs(input_dataset: Any) -> Signature:
     check_input_dataset(input_dataset)
     element = input_dataset.element_spec
     specs = list(element) if isinstance(element, (list, tuple)) else [element]
-    return _checked(specs, "the elements of `input_dataset`")
+    for position, spec in enumerate(specs):
+        if not isinstance(spec, tf.TensorSpec):
+            raise TypeError(
+                f"The elements of `input_dataset` must be a tensor, or a tuple of tensors, one for each"
+                f" parameter, but component {position} is {spec!r}."
+            )
+    return specs
 
 
 def _function_specs(function: Callable, name: str, signature_argument: str) -> Signature:

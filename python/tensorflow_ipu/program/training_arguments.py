@@ -21,6 +21,7 @@ class RecomputationMode(enum.Enum):
 TRAINING_ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "optimizer_function": (None,),
     "gradient_accumulation_dtype": (None,),
+    "gradient_accumulation_for_captured_grads": (None, True),
     "recomputation_mode": (None, RecomputationMode.Auto),
     "backward_propagation_stages_poplar_options": (None,),
     "weight_update_poplar_options": (None,),
