@@ -1,27 +1,31 @@
 # make demo    sets everything up, exports models, serves them and calls them
 # make test    sets everything up and runs all tests
-# make check   formatters, linters, types, then the tests
+# make lint    formatters, linters, types
+# make check   lint, then the tests, with compiler warnings as errors
 # make bench   runs the benchmarks and prints their ratios
 # make fuzz    runs the fuzz targets for FUZZ_SECONDS each
-# Variables: PYTHON (the interpreter the virtual environment is made with), VENV, BUILD, JOBS.
+# Variables: PYTHON (the interpreter the virtual environment is made with), VENV, BUILD, JOBS, WERROR (ON: warnings are errors).
 
 PYTHON ?= python3
 VENV ?= .venv
 BUILD ?= build
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+WERROR ?= OFF
+PYTHON_SOURCES := python client tests benchmarks examples
 
 BIN := $(abspath $(VENV))/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What building needs, what the tests need besides, and what `make check` and `make bench` need besides.
 DEBIAN_BUILD := g++ python3-dev cmake ninja-build libnghttp2-dev libboost-dev libssl-dev zlib1g-dev
 DEBIAN_TEST := openssl rapidjson-dev libgtest-dev libgmock-dev libbenchmark-dev ccache curl
-DEBIAN_EXTRA := clang-format clang libclang-rt-14-dev wrk
+DEBIAN_LINT := clang-format git
+DEBIAN_EXTRA := clang libclang-rt-14-dev wrk
 
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: demo test check bench fuzz setup install format clean
+.PHONY: demo test lint check bench fuzz setup install format clean
 .DEFAULT_GOAL := test
 
 define debian_install
@@ -47,9 +51,13 @@ $(VENV)/test-ready: $(VENV)/build-ready
 	$(BIN)/python -m pip install --quiet --group pjrt || echo "no PJRT plugin can be had here: its tests are skipped"
 	@touch $@
 
-$(VENV)/check-ready: $(VENV)/test-ready
-	@$(call debian_install,$(DEBIAN_EXTRA))
+$(VENV)/lint-ready: $(VENV)/pip-ready pyproject.toml
+	@$(call debian_install,$(DEBIAN_LINT))
 	$(BIN)/python -m pip install --quiet --group lint
+	@touch $@
+
+$(VENV)/extra-ready: $(VENV)/test-ready
+	@$(call debian_install,$(DEBIAN_EXTRA))
 	@touch $@
 
 setup: $(VENV)/build-ready
@@ -73,29 +81,32 @@ demo: install
 	PATH="$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(VENV)/test-ready
-	$(call pip_install,-Ccmake.define.TFIPU_BUILD_TESTS=ON)
+	$(call pip_install,-Ccmake.define.TFIPU_BUILD_TESTS=ON -Ccmake.define.TFIPU_WERROR=$(WERROR))
 	PATH="$(BIN):$$PATH" cmake --build $(BUILD) --parallel $(JOBS)
 	ctest --test-dir $(BUILD) --output-on-failure --parallel $(JOBS)
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests -n $(JOBS) --dist loadgroup -q
 
-check: $(VENV)/check-ready
+lint: $(VENV)/lint-ready
 	git ls-files '*.cc' '*.h' | xargs clang-format --dry-run --Werror
-	$(BIN)/ruff format --check python tests benchmarks examples
-	$(BIN)/ruff check python tests benchmarks examples
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/mypy
-	$(MAKE) test
+	$(BIN)/mypy --strict client/src
 
-format: $(VENV)/check-ready
+check: lint
+	$(MAKE) test WERROR=ON
+
+format: $(VENV)/lint-ready
 	git ls-files '*.cc' '*.h' | xargs clang-format -i
-	$(BIN)/ruff format python tests benchmarks examples
-	$(BIN)/ruff check --fix python tests benchmarks examples
+	$(BIN)/ruff format $(PYTHON_SOURCES)
+	$(BIN)/ruff check --fix $(PYTHON_SOURCES)
 
-bench: $(VENV)/check-ready
+bench: $(VENV)/extra-ready
 	$(call pip_install,-Ccmake.define.TFIPU_BUILD_TESTS=ON)
 	PATH="$(BIN):$$PATH" cmake --build $(BUILD) --parallel $(JOBS)
 	PATH="$(BIN):$$PATH" BUILD=$(BUILD) $(BIN)/python benchmarks/run.py
 
-fuzz: $(VENV)/check-ready
+fuzz: $(VENV)/extra-ready
 	PATH="$(BIN):$$PATH" CC=clang CXX=clang++ cmake -S . -B $(BUILD)-fuzz -G Ninja -DPython_EXECUTABLE=$(BIN)/python \
 	  -DTFIPU_BUILD_TESTS=ON
 	PATH="$(BIN):$$PATH" cmake --build $(BUILD)-fuzz --parallel $(JOBS) --target fuzzers

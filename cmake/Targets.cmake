@@ -1,6 +1,9 @@
 # The kinds of target this tree is made of.
 
 set(TFIPU_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare)
+if(TFIPU_WERROR)
+  list(APPEND TFIPU_WARNINGS -Werror)
+endif()
 
 # TensorFlow's headers take seconds to parse: this is done once, for all targets that ask for it.
 add_library(tensorflow_precompiled STATIC ${PROJECT_SOURCE_DIR}/cmake/tensorflow_precompiled.cc)

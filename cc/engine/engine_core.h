@@ -12,11 +12,11 @@
 #include <thread>
 #include <vector>
 
+#include "cc/base/deadline_watcher.h"
 #include "cc/base/histogram.h"
 #include "cc/base/run_times.h"
 #include "cc/engine/answers.h"
 #include "cc/engine/call_queue.h"
-#include "cc/base/deadline_watcher.h"
 #include "cc/engine/engine.h"
 #include "cc/engine/feed_layout.h"
 #include "cc/engine/replica.h"

@@ -50,7 +50,7 @@ class ServedModel:
         ]
         self._channels = [grpc.insecure_channel(address, options) for _ in range(4)]
         # The request is serialised once, and no answer is parsed: the client should not be what is measured.
-        self._calls = [channel.unary_unary(_PREDICT) for channel in self._channels]
+        self._calls: list[Any] = [channel.unary_unary(_PREDICT) for channel in self._channels]
         self._request = predict_pb2.PredictRequest()
         self._request.model_spec.name = model
         self._request.model_spec.signature_name = signature
