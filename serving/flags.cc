@@ -15,7 +15,7 @@ namespace {
 struct Flag {
   absl::string_view name;
   std::variant<bool Flags::*, std::int32_t Flags::*, std::int64_t Flags::*, float Flags::*,
-               std::string Flags::*>
+               std::string Flags::*, std::optional<std::string> Flags::*>
       member;
   absl::string_view help;
 };
@@ -226,8 +226,14 @@ const std::vector<Group>& Groups() {
          "Text file of a MonitoringConfig: prometheus_config { enable: true path: \"...\" } adds a page to "
          "the REST "
          "API."}}},
-      {"Help",
-       {{"help", &Flags::help, "Print this and exit."},
+      {"Other things to do",
+       {{"probe", &Flags::probe,
+         "Ask the health of a running server and exit: 0 when it serves, 1 otherwise, with the reason. The "
+         "value is "
+         "host:port, host:port/model or unix:/path; without one it is what --grpc_socket_path, "
+         "--bind_address and "
+         "--port say."},
+        {"help", &Flags::help, "Print this and exit."},
         {"version", &Flags::version, "Print the versions of server and TensorFlow and exit."}}}};
   return *groups;
 }
@@ -285,6 +291,8 @@ absl::Status SetFlag(const Flag& flag, absl::string_view value, Flags* flags) {
   };
   if (const auto* text = std::get_if<std::string Flags::*>(&flag.member)) {
     flags->*(*text) = std::string(value);
+  } else if (const auto* optional = std::get_if<std::optional<std::string> Flags::*>(&flag.member)) {
+    flags->*(*optional) = std::string(value);
   } else if (const auto* flag_bool = std::get_if<bool Flags::*>(&flag.member)) {
     if (!ParseBool(value, &(flags->*(*flag_bool)))) return wrong("true or false");
   } else if (const auto* int32 = std::get_if<std::int32_t Flags::*>(&flag.member)) {
@@ -307,6 +315,8 @@ std::string DefaultOf(const Flag& flag) {
           return value ? "true" : "false";
         } else if constexpr (std::is_same_v<Value, std::string>) {
           return absl::StrCat("\"", value, "\"");
+        } else if constexpr (std::is_same_v<Value, std::optional<std::string>>) {
+          return "(off)";
         } else {
           return absl::StrCat(value);
         }
@@ -345,6 +355,8 @@ absl::Status ParseFlags(absl::Span<const char* const> arguments, Flags* flags) {
       value = "true";
       bool parsed;
       if (i + 1 < arguments.size() && ParseBool(arguments[i + 1], &parsed)) value = arguments[++i];
+    } else if (std::holds_alternative<std::optional<std::string> Flags::*>(flag->member)) {
+      value = "";
     } else if (i + 1 < arguments.size()) {
       value = arguments[++i];
     } else {

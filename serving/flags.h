@@ -3,6 +3,7 @@
 #define SERVING_FLAGS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -103,11 +104,13 @@ struct Flags {
   std::int64_t device_step_timeout_in_ms = 60'000;
   std::int64_t device_load_timeout_in_ms = 600'000;
 
+  std::optional<std::string> probe;
   bool help = false;
   bool version = false;
 };
 
 // Reads "--name=value", "--name value", and for booleans also "--name", "--noname", "--name=true|false|1|0".
+// The value of an optional member may be left out and is then ""; it is never the next argument.
 // InvalidArgument names the argument that is wrong: an unknown flag (with the one most like it), a value that
 // is no such thing, anything that is no flag. The last of several counts.
 absl::Status ParseFlags(absl::Span<const char* const> arguments, Flags* flags);

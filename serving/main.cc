@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "serving/core/log.h"
 #include "serving/flags.h"
+#include "serving/probe.h"
 #include "serving/server.h"
 #include "serving/tensorflow_log.h"
 #include "tensorflow/c/c_api.h"
@@ -20,6 +21,15 @@ namespace {
 
 // For unloading models, after the requests' time.
 constexpr std::chrono::seconds kUnloadTime{1};
+
+constexpr std::chrono::seconds kProbeTime{5};
+
+int RunProbe(const tfipu::serving::Flags& flags) {
+  const absl::StatusOr<std::string> target = tfipu::serving::ProbeTarget(flags);
+  const absl::Status status = target.ok() ? tfipu::serving::Probe(*target, kProbeTime) : target.status();
+  if (!status.ok()) std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
+  return status.ok() ? 0 : 1;
+}
 
 // Blocks them in this thread and all that it starts.
 sigset_t BlockSignals() {
@@ -53,6 +63,7 @@ int main(int argc, char** argv) {
     std::printf("TensorFlow ModelServer: %s\nTensorFlow Library: %s\n", TFIPU_VERSION, TF_Version());
     return 0;
   }
+  if (flags.probe.has_value()) return RunProbe(flags);
   tfipu::serving::TakeTensorFlowLog();
   const sigset_t signals = BlockSignals();
   auto server = tfipu::serving::Server::Start(flags);
