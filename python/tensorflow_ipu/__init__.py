@@ -10,9 +10,12 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-from tensorflow_ipu import module_alias
-from tensorflow_ipu.keras import install_import_hook
-from tensorflow_ipu.ops_registration import register_ops
+from tensorflow_ipu import module_alias, tensorflow_version
+
+tensorflow_version.check()
+
+from tensorflow_ipu.keras import install_import_hook  # noqa: E402
+from tensorflow_ipu.ops_registration import register_ops  # noqa: E402
 
 _MODULES = (
     "application_compile_op",

@@ -94,15 +94,7 @@ def experimental_application_compile_op(
 
     def compile_now(*values: np.ndarray) -> bytes:
         constants = {id(leaf): value for leaf, value in zip(constant, values, strict=True)}
-        compile_traced(
-            main,
-            name,
-            path,
-            constants=constants,
-            startup=startup,
-            freeze_variables=freeze_variables,
-            pjrt=pjrt,
-        )
+        compile_traced(main, name, path, constants, startup, freeze_variables, pjrt)
         return path.encode()
 
     if tf.executing_eagerly():

@@ -126,9 +126,9 @@ def pipeline(
         raise TypeError(f"outfeed_queue must be an IPUOutfeedQueue, not a {type(outfeed_queue).__name__}.")
     layout = pipeline_layout(
         len(computational_stages),
-        device_mapping=device_mapping,
-        pipeline_schedule=pipeline_schedule,
-        stage_options=forward_propagation_stages_poplar_options,
+        device_mapping,
+        pipeline_schedule,
+        forward_propagation_stages_poplar_options,
     )
     values = inputs if isinstance(inputs, (list, tuple)) else ([] if inputs is None else [inputs])
     constants = [tf.convert_to_tensor(value) for value in values]

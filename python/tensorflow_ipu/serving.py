@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tensorflow_ipu.config.targets import DEFAULT_TARGET_CPU
 from tensorflow_ipu.export import (
     ExportOptions,
     HostStepArguments,
@@ -23,7 +22,7 @@ from tensorflow_ipu.export import (
     program_name,
 )
 from tensorflow_ipu.keras.export import export_keras
-from tensorflow_ipu.program import DEFAULT_TIMEOUT_US
+from tensorflow_ipu.program import DEFAULT_TARGET_CPU, DEFAULT_TIMEOUT_US
 from tensorflow_ipu.program.layout import PipelineSchedule, PipelineStageOptions, pipeline_layout
 from tensorflow_ipu.progress import ProgressCallback
 
@@ -104,7 +103,7 @@ def export_single_step(
         [predict_step],
         ["predict_step"],
         export_dir,
-        ProgramOptions(iterations=iterations, name=program_name(predict_step, "predict_step")),
+        ProgramOptions(iterations, program_name(predict_step, "predict_step")),
         signature=predict_step_signature,
         input_dataset=input_dataset,
         output_names=output_names,
@@ -191,10 +190,10 @@ def export_pipeline(
         raise TypeError(f"`name` must be a string, but a {type(name).__name__} was given.")
     layout = pipeline_layout(
         len(computational_stages),
-        device_mapping=device_mapping,
-        pipeline_schedule=pipeline_schedule,
-        stage_options=poplar_options,
-        options_argument="poplar_options",
+        device_mapping,
+        pipeline_schedule,
+        poplar_options,
+        "poplar_options",
     )
     stage_names = [f"computational_stages[{position}]" for position in range(len(computational_stages))]
     return export_stages(
@@ -204,7 +203,11 @@ def export_pipeline(
         ProgramOptions(
             iterations=iterations,
             name=program_name(None, name or "pipeline"),
-            layout=layout,
+            device_mapping=layout.device_mapping,
+            num_ipus=layout.num_ipus,
+            schedule=layout.schedule.name.upper(),
+            hold=layout.hold,
+            options=layout.options,
         ),
         signature=predict_step_signature,
         input_dataset=input_dataset,

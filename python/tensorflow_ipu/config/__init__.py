@@ -21,6 +21,7 @@ from tensorflow_ipu.config.flags import PoplarFlags, poplar_flags
 from tensorflow_ipu.config.ipu_config import IPUConfig
 from tensorflow_ipu.config.options import UnknownOptionError
 from tensorflow_ipu.config.system import (
+    ExportTarget,
     configure_ipu_system,
     device_sizes,
     export_target,
@@ -28,7 +29,6 @@ from tensorflow_ipu.config.system import (
     reset_ipu_configuration,
     running_on_ipu_model,
 )
-from tensorflow_ipu.config.targets import ExportTarget
 
 __all__ = [
     "DeviceConnectionType",

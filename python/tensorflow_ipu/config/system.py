@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 from tensorflow_ipu.config import in_force
@@ -10,7 +11,30 @@ from tensorflow_ipu.config.consistency import VERSIONS, check
 from tensorflow_ipu.config.consistency import device_sizes as sizes_of
 from tensorflow_ipu.config.flags import poplar_flags
 from tensorflow_ipu.config.ipu_config import IPUConfig, readable
-from tensorflow_ipu.config.targets import ExportTarget
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportTarget:
+    """The device that programs are compiled for, as the executable file names it."""
+
+    num_ipus: int
+    architecture: str  # "ipu1", "ipu2", "ipu21"
+    tiles_per_ipu: int
+    memory_per_tile: int  # bytes
+    remote_buffers: bool
+    # Which floating-point exceptions end a run.
+    inv: bool
+    div0: bool
+    oflo: bool
+    # Feeds go through I/O tiles: batches that may be held back in a program that is not a pipeline.
+    io_tiles_hold: int
+    # The options that differ from their defaults, as text: for people who inspect an executable.
+    options: dict[str, str]
+
+    @property
+    def memory_per_ipu(self) -> int:
+        """Bytes."""
+        return self.tiles_per_ipu * self.memory_per_tile
 
 
 def export_target() -> ExportTarget:

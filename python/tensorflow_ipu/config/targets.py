@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from tensorflow_ipu.config.gpu_descriptions import GPUS, target_config
 from tensorflow_ipu.device_plugins import PLATFORMS, DevicePlugin, installed_plugins, packages, plugin_at
 
-DEFAULT_TARGET_CPU = "x86-64-v3"
-
 # Topologies with one process, by the names that libtpu gives them.
 _TPUS = {"v4": "v4:2x2x1", "v5e": "v5e:2x2x1", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2x1"}
 
@@ -30,40 +28,6 @@ class PjrtTarget:
     plugin: DevicePlugin
     topology_name: str = ""
     topology_options: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ExportTarget:
-    """What a program is compiled for.
-
-    num_ipus: of the device; for a PJRT plugin, its devices.
-    architecture: "ipu1", "ipu2" or "ipu21".
-    memory_per_tile: bytes.
-    inv, div0, oflo: which floating-point exceptions end a run.
-    io_tiles_hold: feeds go through I/O tiles: batches that may be held back in a program that is not a
-      pipeline.
-    options: those that differ from their defaults, as text, for people who inspect an executable.
-    cpu: name of the CPU, as LLVM knows it, that code for the emulator is generated for.
-    pjrt: the device of a PJRT plugin; then nothing here counts that is particular to IPUs.
-    """
-
-    num_ipus: int
-    architecture: str
-    tiles_per_ipu: int
-    memory_per_tile: int
-    remote_buffers: bool
-    inv: bool
-    div0: bool
-    oflo: bool
-    io_tiles_hold: int
-    options: Mapping[str, str]
-    cpu: str = DEFAULT_TARGET_CPU
-    pjrt: PjrtTarget | None = None
-
-    @property
-    def memory_per_ipu(self) -> int:
-        """Bytes."""
-        return self.tiles_per_ipu * self.memory_per_tile
 
 
 def resolve_target(target: str, device_plugin: str | None = None) -> PjrtTarget | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tensorflow_ipu.config.targets import DEFAULT_TARGET_CPU
 from tensorflow_ipu.integers import as_integer
-from tensorflow_ipu.program import DEFAULT_TIMEOUT_US
-from tensorflow_ipu.program.layout import PipelineLayout
+from tensorflow_ipu.program import DEFAULT_TARGET_CPU, DEFAULT_TIMEOUT_US
 from tensorflow_ipu.progress import ProgressCallback
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ExportOptions:
     """Arguments that all exports share.
 
@@ -78,10 +76,14 @@ class HostStepArguments:
     signature: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ProgramOptions:
-    """What is particular to a program; the default layout is that of a single step."""
+    """What is particular to a pipeline; the defaults are those of a single step."""
 
     iterations: int
     name: str
-    layout: PipelineLayout = field(default_factory=PipelineLayout)
+    device_mapping: Sequence[int] = (0,)
+    num_ipus: int = 1
+    schedule: str = "GROUPED"
+    hold: int = 0
+    options: Mapping[str, str] = field(default_factory=dict)

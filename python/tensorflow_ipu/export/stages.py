@@ -44,6 +44,7 @@ from tensorflow_ipu.export.signatures import (
 from tensorflow_ipu.integers import as_integer
 from tensorflow_ipu.lowering import LoweredFunction, TracedFunction, fold, freeze, lower, trace
 from tensorflow_ipu.program import (
+    DeviceTarget,
     Program,
     RowVariant,
     Source,
@@ -93,7 +94,7 @@ def export_stages(
     options = (options or ExportOptions()).checked()
     pjrt = resolve_target(options.target, options.device_plugin)
     if pjrt is None:
-        check_configured(program_options.layout.device_mapping)
+        check_configured(program_options.device_mapping)
     program_options = replace(
         program_options, iterations=as_integer("iterations", program_options.iterations, 1)
     )
@@ -251,13 +252,14 @@ def _make_program(
     options: ExportOptions,
     pjrt: PjrtTarget | None,
 ) -> Program:
+    target = export_target()
     stages = []
     for position, (function, name) in enumerate(zip(lowered, stage_names, strict=True)):
         source = Source.INFEED if position == 0 else Source.STAGE_RESULT
         stages.append(
             Stage(
                 name=name,
-                ipu=program_options.layout.device_mapping[position],
+                ipu=program_options.device_mapping[position],
                 hlo=function.hlo,
                 arguments=[
                     ValueRef(source, index, max(position - 1, 0)) for index in range(len(function.inputs))
@@ -273,11 +275,22 @@ def _make_program(
         outfeed_names=[f"output_{index}" for index in results],
         outfeed_values=[ValueRef(Source.STAGE_RESULT, index, last) for index in results],
         iterations=program_options.iterations,
-        layout=program_options.layout,
+        schedule=program_options.schedule,
+        hold=program_options.hold or target.io_tiles_hold,
         timeout_us=options.timeout_us,
         dynamic_batch=options.dynamic_batch,
         max_wait_us=options.max_wait_us,
         row_variants=variants,
         replicas=options.replicas or 0,
-        target=replace(export_target(), cpu=options.target_cpu, pjrt=pjrt),
+        target=DeviceTarget(
+            architecture=target.architecture,
+            num_ipus=program_options.num_ipus,
+            tiles_per_ipu=target.tiles_per_ipu,
+            memory_per_tile=target.memory_per_tile,
+            cpu=options.target_cpu,
+            remote_buffers=target.remote_buffers,
+            pjrt=pjrt,
+        ),
+        floating_point={"inv": target.inv, "div0": target.div0, "oflo": target.oflo},
+        options={**target.options, **program_options.options},
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_ipu.config.targets import DEFAULT_TARGET_CPU
 from tensorflow_ipu.export import (
     ExportOptions,
     HostStepArguments,
@@ -18,7 +17,7 @@ from tensorflow_ipu.export import (
 )
 from tensorflow_ipu.keras import layer_calls, model_inputs, model_methods, model_stages
 from tensorflow_ipu.keras.model_inputs import ModelInputs
-from tensorflow_ipu.program import DEFAULT_TIMEOUT_US
+from tensorflow_ipu.program import DEFAULT_TARGET_CPU, DEFAULT_TIMEOUT_US
 from tensorflow_ipu.program.layout import pipeline_layout
 from tensorflow_ipu.progress import ProgressCallback
 
@@ -82,18 +81,22 @@ def export_keras(
     options = model_methods.pipelining_options(model)
     name = program_name(model, model.name)
     names = [f"stage {number} of '{name}'" for number in range(len(stages))] if len(stages) > 1 else [name]
-    program = ProgramOptions(iterations=_steps_per_execution(model), name=name)
+    program = ProgramOptions(_steps_per_execution(model), name)
     if len(stages) > 1:
         layout = pipeline_layout(
             len(stages),
-            device_mapping=options.device_mapping,
-            pipeline_schedule=options.pipeline_schedule,
-            stage_options=options.stage_options,
+            options.device_mapping,
+            options.pipeline_schedule,
+            options.stage_options,
         )
         program = ProgramOptions(
             iterations=program.iterations,
             name=program_name(None, options.name or name),
-            layout=layout,
+            device_mapping=layout.device_mapping,
+            num_ipus=layout.num_ipus,
+            schedule=layout.schedule.name.upper(),
+            hold=layout.hold,
+            options=layout.options,
         )
     return export_stages(
         stages,

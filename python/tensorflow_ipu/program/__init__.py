@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from tensorflow_ipu.program.compile import compile_program
 from tensorflow_ipu.program.program import (
+    DEFAULT_TARGET_CPU,
     DEFAULT_TIMEOUT_US,
     Carried,
+    DeviceTarget,
     Program,
     RowVariant,
     Source,
@@ -20,8 +22,10 @@ from tensorflow_ipu.program.program import (
 )
 
 __all__ = [
+    "DEFAULT_TARGET_CPU",
     "DEFAULT_TIMEOUT_US",
     "Carried",
+    "DeviceTarget",
     "Program",
     "RowVariant",
     "Source",

@@ -88,7 +88,7 @@ class MainProgram:
     infeed_names: Sequence[str]
     carried: Sequence[Any]
     outfeed_names: Sequence[str]
-    layout: PipelineLayout = field(default_factory=PipelineLayout)
+    layout: PipelineLayout | None = None
 
 
 @dataclass

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_ipu._runtime import native
 from tensorflow_ipu.config.targets import PjrtTarget
 from tensorflow_ipu.errors import native_error
-from tensorflow_ipu.program.program import Program, ValueRef
+from tensorflow_ipu.program.program import DeviceTarget, Program, ValueRef
 
 
 def _spec_json(spec: tf.TensorSpec) -> dict:
@@ -27,10 +27,9 @@ def _ref_json(ref: ValueRef) -> dict:
     return {"source": ref.source.value, "index": ref.index, "stage": ref.stage}
 
 
-def _target_json(program: Program) -> dict:
-    target, num_ipus = program.target, program.layout.num_ipus
+def _target_json(target: DeviceTarget) -> dict:
     if target.pjrt is not None:
-        return {"numIpus": num_ipus, "pjrt": {"name": target.pjrt.name}}
+        return {"numIpus": target.num_ipus, "pjrt": {"name": target.pjrt.name}}
     ipu = {
         "architecture": target.architecture,
         "tilesPerIpu": target.tiles_per_ipu,
@@ -38,7 +37,7 @@ def _target_json(program: Program) -> dict:
         "cpu": target.cpu,
         "remoteBuffers": target.remote_buffers,
     }
-    return {"numIpus": num_ipus, "ipu": ipu}
+    return {"numIpus": target.num_ipus, "ipu": ipu}
 
 
 def _plugin_options(target: PjrtTarget | None) -> dict[str, dict[str, str]]:
@@ -51,12 +50,11 @@ def _plugin_options(target: PjrtTarget | None) -> dict[str, dict[str, str]]:
 
 def header_json(program: Program) -> str:
     """The caller's part of tfipu.ExecutableHeader as proto3 JSON."""
-    target = program.target
     header = {
-        "target": _target_json(program),
+        "target": _target_json(program.target),
         "name": program.name,
         "iterations": str(program.iterations),
-        "schedule": program.layout.schedule.name.upper(),
+        "schedule": program.schedule,
         "stages": [
             {"name": stage.name, "ipu": stage.ipu, "arguments": [_ref_json(ref) for ref in stage.arguments]}
             for stage in program.stages
@@ -73,13 +71,13 @@ def header_json(program: Program) -> str:
             }
             for carried in program.carried
         ],
-        "hold": program.layout.hold or target.io_tiles_hold,
+        "hold": program.hold,
         "timeoutUs": str(program.timeout_us),
         "dynamicBatch": program.dynamic_batch,
         "maxWaitUs": str(program.max_wait_us),
         "replicas": program.replicas,
-        "floatingPoint": {"inv": target.inv, "div0": target.div0, "oflo": target.oflo},
-        "options": {**target.options, **program.layout.options},
+        "floatingPoint": dict(program.floating_point),
+        "options": dict(program.options),
     }
     return json.dumps(header)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tensorflow_ipu.program.device_mapping import as_device_mapping
@@ -69,19 +69,19 @@ def _checked_options(name: str, options: Any) -> dict[str, str]:
     return {str(key): str(value) for key, value in options.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PipelineLayout:
-    """Where the stages of a pipeline are and how they take turns; by default, one stage on one IPU.
+    """Where the stages of a pipeline are and how they take turns.
 
     hold: further batches that must enter before the device gives up a batch's results.
     options: the stages' options as text, for people who inspect an executable.
     """
 
-    device_mapping: Sequence[int] = (0,)
-    num_ipus: int = 1
-    schedule: PipelineSchedule = PipelineSchedule.Grouped
-    hold: int = 0
-    options: Mapping[str, str] = field(default_factory=dict)
+    device_mapping: Sequence[int]
+    num_ipus: int
+    schedule: PipelineSchedule
+    hold: int
+    options: Mapping[str, str]
 
 
 def pipeline_layout(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import tensorflow as tf
 
-from tensorflow_ipu.config import ExportTarget, export_target
-from tensorflow_ipu.program.layout import PipelineLayout
+from tensorflow_ipu.config.targets import PjrtTarget
 
 DEFAULT_TIMEOUT_US = 5000
+DEFAULT_TARGET_CPU = "x86-64-v3"
 
 
 class Source(enum.Enum):
@@ -55,6 +55,22 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class DeviceTarget:
+    """What the program is compiled for. The defaults are one emulated "ipu2" for each IPU.
+
+    pjrt: the device of a PJRT plugin; then of the others only num_ipus, its number of devices, counts.
+    """
+
+    architecture: str = "ipu2"
+    num_ipus: int = 1
+    tiles_per_ipu: int = 1472
+    memory_per_tile: int = 624 * 1024
+    cpu: str = DEFAULT_TARGET_CPU
+    remote_buffers: bool = False
+    pjrt: PjrtTarget | None = None
+
+
+@dataclass(frozen=True)
 class RowVariant:
     """The stages' HLO for a number of rows below the batch."""
 
@@ -66,8 +82,8 @@ class RowVariant:
 class Program:
     """Everything the compiler needs to know besides the HLO. All shapes are static.
 
-    layout: of the stages; its number of IPUs is the program's.
-    target: that of the configuration in force, unless another one is given.
+    schedule: "GROUPED", "INTERLEAVED" or "SEQUENTIAL".
+    hold: further batches that must enter before the device gives up a batch's results.
     """
 
     name: str
@@ -79,10 +95,13 @@ class Program:
     startup_inputs: Sequence[tf.TensorSpec] = ()
     carried: Sequence[Carried] = ()
     initial_values: Sequence[bytes] = ()  # constants that carried values start as
-    layout: PipelineLayout = field(default_factory=PipelineLayout)
+    schedule: str = "GROUPED"
+    hold: int = 0
     timeout_us: int = DEFAULT_TIMEOUT_US
     dynamic_batch: bool = False
     max_wait_us: int = 0
     row_variants: Sequence[RowVariant] = ()  # in order of their rows
     replicas: int = 0  # whoever runs it chooses
-    target: ExportTarget = field(default_factory=export_target)
+    target: DeviceTarget = field(default_factory=DeviceTarget)
+    floating_point: Mapping[str, bool] = field(default_factory=dict)  # any of inv, div0, oflo
+    options: Mapping[str, str] = field(default_factory=dict)  # for people who inspect the file

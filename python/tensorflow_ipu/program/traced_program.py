@@ -4,7 +4,7 @@ them."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tensorflow_ipu.config import export_target
 from tensorflow_ipu.config.targets import PjrtTarget
 from tensorflow_ipu.lowering import LoweredFunction, lower_function
 from tensorflow_ipu.lowering.graph_copy import copy_tensors, needed
-from tensorflow_ipu.program import Carried, Program, Source, Stage, ValueRef, compile_program
+from tensorflow_ipu.program import Carried, DeviceTarget, Program, Source, Stage, ValueRef, compile_program
 from tensorflow_ipu.program.collect import (
     MainProgram,
     NotConstant,
@@ -50,7 +50,6 @@ def compile_traced(
     main: MainProgram,
     name: str,
     path: str,
-    *,
     constants: Mapping[int, np.ndarray],
     startup: Sequence[StartupLeaf],
     freeze_variables: bool,
@@ -106,7 +105,7 @@ class _Compiler:
 
     def compile(self, path: str) -> None:
         main = self._main
-        if self._pjrt is None:
+        if main.layout is not None and self._pjrt is None:
             check_configured(main.layout.device_mapping)
         lowered: list[LoweredFunction] = []
         stages: list[Stage] = []
@@ -131,7 +130,7 @@ class _Compiler:
                 )
                 for variable in function.variables
             ]
-            ipu = main.layout.device_mapping[position]
+            ipu = main.layout.device_mapping[position] if main.layout else 0
             stages.append(Stage(stage.name, ipu, function.hlo, arguments))
             lowered.append(function)
 
@@ -146,6 +145,7 @@ class _Compiler:
         first = main.stages[0].arguments[count:]
         last = len(stages) - 1
         behind = count if last == 0 else 0
+        target = export_target()
         compile_program(
             Program(
                 name=self._name,
@@ -163,8 +163,18 @@ class _Compiler:
                 startup_inputs=list(self._inputs.values()),
                 carried=carried,
                 initial_values=self._initial,
-                layout=main.layout,
-                target=replace(export_target(), pjrt=self._pjrt),
+                schedule=main.layout.schedule.name.upper() if main.layout else "GROUPED",
+                hold=(main.layout.hold if main.layout else 0) or target.io_tiles_hold,
+                target=DeviceTarget(
+                    architecture=target.architecture,
+                    num_ipus=main.layout.num_ipus if main.layout else 1,
+                    tiles_per_ipu=target.tiles_per_ipu,
+                    memory_per_tile=target.memory_per_tile,
+                    remote_buffers=target.remote_buffers,
+                    pjrt=self._pjrt,
+                ),
+                floating_point={"inv": target.inv, "div0": target.div0, "oflo": target.oflo},
+                options={**target.options, **(main.layout.options if main.layout else {})},
             ),
             path,
         )
