@@ -10,7 +10,7 @@
 namespace tfipu::serving {
 
 // Made of the parts in this folder's subfolders, wired here and nowhere else:
-//   ConfigSource -> Manager -> SavedModel servables <- APIs over call pools <- gRPC and REST transports
+//   ConfigSource -> Manager -> SavedModel servables <- APIs over compute queues <- gRPC and REST transports
 //
 // Thread-safe.
 class Server {

@@ -164,13 +164,13 @@ TEST(ComputeSlotsTest, EveryAcceptedTaskRunsOnce) {
       const int tasks = between(1, 60);
       for (int i = 0; i < tasks; ++i) {
         const int kind = between(0, 3);
-        ComputeQueue& other = between(0, 1) == 0 ? a : b;
-        accepted += (between(0, 1) == 0 ? a : b)
+        ComputeQueue& queue = between(0, 1) == 0 ? a : b;
+        accepted += queue
                             .Run(between(0, 3) == 0,
                                  [&, kind] {
                                    if (kind == 0) gate.Await(1);
                                    if (kind == 1) {
-                                     accepted_within += other.Run(false, [&] { ++ran; }).ok() ? 1 : 0;
+                                     accepted_within += queue.Run(false, [&] { ++ran; }).ok() ? 1 : 0;
                                    }
                                    ++ran;
                                  })
