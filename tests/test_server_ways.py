@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from model_server import ModelServer, channel
+from model_server import ModelServer, anonymous_memory, channel
 from served_models import predict, request, wait_until
 from tensorflow_ipu import serving
 from tensorflow_ipu._runtime import ops
@@ -146,7 +146,7 @@ STREAMS = "--grpc_channel_arguments=grpc.max_concurrent_streams=20000"
 
 
 def test_thousands_of_calls_wait_for_a_device_without_threads(tmp_path: Path) -> None:
-    """Each waits for company of one row more than there are calls; the last call brings it."""
+    """Each of them waits for company; the last one completes the batch."""
 
     @tf.function(input_signature=[tf.TensorSpec([CALLS, 1], tf.float32, name="x")])
     def step(x: tf.Tensor) -> tf.Tensor:
@@ -177,10 +177,12 @@ def test_thousands_of_calls_wait_for_a_device_without_threads(tmp_path: Path) ->
 
         first = predict_one.future(message(0.0), timeout=300)
         wait_until(lambda: queued() == 1, "a call in the queue")
-        before_all = threads()
+        before_all, memory = threads(), anonymous_memory(server)
         waiting = [first] + [predict_one.future(message(float(i)), timeout=300) for i in range(1, CALLS - 1)]
         wait_until(lambda: queued() == CALLS - 1, "all calls in the queue")
         assert threads() <= before_all + 2
+        # Its tensors, its stream and some 2 KiB.
+        assert anonymous_memory(server) - memory < 3 * CALLS
         last = predict_one.future(message(float(CALLS - 1)), timeout=300)
         for i, call in enumerate([*waiting, last]):
             assert list(call.result(300).outputs["output_0"].float_val) == [2.0 * i]

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <deque>
-#include <list>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -16,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "cc/base/deadline_watcher.h"
 #include "cc/base/status_macros.h"
+#include "serving/batching/batch_queues.h"
 #include "serving/batching/rows.h"
 #include "serving/compute/guarded.h"
 #include "serving/compute/round.h"
@@ -39,35 +38,6 @@ auto* const wrapped_run_count = tsl::monitoring::Counter<0>::New(
 
 // How often calls that wait are asked whether they are still wanted.
 constexpr std::chrono::milliseconds kAskGivenUp{50};
-
-// A call in a line.
-struct Task {
-  ServableCall call;
-  CallDone done;
-  std::int64_t rows = 0;
-  std::uint64_t number = 0;
-  absl::Time enqueued;
-};
-using Tasks = std::deque<std::unique_ptr<Task>>;
-
-// Calls that can be run together, in order of arrival. Not empty.
-struct Group {
-  Tasks waiting;
-  std::int64_t rows = 0;
-};
-
-// Of one signature.
-struct Queues {
-  absl::Mutex mutex;
-  std::list<Group> groups ABSL_GUARDED_BY(mutex);
-  std::int64_t running ABSL_GUARDED_BY(mutex) = 0;
-  std::int64_t waiting_rows ABSL_GUARDED_BY(mutex) = 0;
-  std::uint64_t next_number ABSL_GUARDED_BY(mutex) = 0;
-  // Tasks with smaller numbers found no place when they came: they wait.
-  std::uint64_t left ABSL_GUARDED_BY(mutex) = 0;
-  // Fixed by the signature, or found out when an output had not the batch's rows.
-  bool batched ABSL_GUARDED_BY(mutex) = true;
-};
 
 // The queues that this thread takes batches from: batches that end while it does are not followed by others
 // from within.
