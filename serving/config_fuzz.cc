@@ -13,6 +13,7 @@
 #include "google/protobuf/text_format.h"
 #include "serving/batching/batching_options.h"
 #include "serving/config.pb.h"
+#include "serving/core/text_proto.h"
 #include "serving/monitoring/request_log.h"
 #include "serving/session_config.h"
 #include "serving/sources/model_config.h"
@@ -79,7 +80,7 @@ bool ReadModels(absl::string_view text) {
 }
 
 bool ReadExecution(const Flags& flags) {
-  const auto execution = ExecutionConfigFrom(flags);
+  const auto execution = LoaderOptionsFrom(flags);
   if (!Accepted(execution.status())) return false;
   const tensorflow::ConfigProto& session = execution->saved_model.session;
   Demand(session.intra_op_parallelism_threads() >= 1 && session.intra_op_parallelism_threads() <= 4096 &&

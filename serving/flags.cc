@@ -57,10 +57,13 @@ const std::vector<Group>& Groups() {
         {"model_base_path", &Flags::model_base_path,
          "Folder of one model, with a folder named by a number for each version."},
         {"model_config_file", &Flags::model_config_file,
-         "Text file of a ModelServerConfig: any number of models. Instead of --model_name and "
-         "--model_base_path."},
+         "Text file of a ModelServerConfig: any number of models. --model_name and --model_base_path are "
+         "then "
+         "ignored."},
         {"model_config_file_poll_wait_seconds", &Flags::model_config_file_poll_wait_seconds,
-         "Seconds between looks at --model_config_file; when it has changed it takes effect. 0: read once."},
+         "Seconds between looks at --model_config_file; when it has changed it takes effect. One that is "
+         "wrong or "
+         "lists no model changes nothing. 0: read once."},
         {"file_system_poll_wait_seconds", &Flags::file_system_poll_wait_seconds,
          "Seconds between looks for new versions. 0: look once at start and once for each new config. "
          "Negative: never "
@@ -74,8 +77,8 @@ const std::vector<Group>& Groups() {
          "Tags of the meta graph to load, separated by commas."},
         {"platform_config_file", &Flags::platform_config_file,
          "Text file of a PlatformConfigMap for platform \"tensorflow\": session config and batching "
-         "parameters. Instead "
-         "of --enable_batching and the --tensorflow_ flags."},
+         "parameters. "
+         "--enable_batching and the --tensorflow_ flags are then ignored."},
         {"prefer_tflite_model", &Flags::prefer_tflite_model,
          "TensorFlow Lite is not supported: accepted, no effect."},
         {"num_tflite_pools", &Flags::num_tflite_pools,
@@ -94,6 +97,10 @@ const std::vector<Group>& Groups() {
          "Further attempts to load a version after a transient error; other errors are final."},
         {"load_retry_interval_micros", &Flags::load_retry_interval_micros,
          "Microseconds between attempts to load."},
+        {"load_timeout_seconds", &Flags::load_timeout_seconds,
+         "Seconds after which a load counts as hung: the log and the model's status say so, the start and "
+         "reload calls no "
+         "longer wait for it, and its thread is replaced. It goes on all the same. 0: never."},
         {"enable_model_warmup", &Flags::enable_model_warmup,
          "Replay assets.extra/tf_serving_warmup_requests before a version is served."},
         {"num_request_iterations_for_warmup", &Flags::num_request_iterations_for_warmup,
@@ -105,8 +112,9 @@ const std::vector<Group>& Groups() {
         {"batching_parameters_file", &Flags::batching_parameters_file,
          "Text file of BatchingParameters. Needs --enable_batching."},
         {"enable_per_model_batching_parameters", &Flags::enable_per_model_batching_parameters,
-         "Fields in a version's batching_params.pbtxt take precedence over --batching_parameters_file. Needs "
-         "--enable_batching."}}},
+         "Fields in a version's batching_params.pbtxt take precedence over --batching_parameters_file. No "
+         "effect "
+         "without --enable_batching."}}},
       {"Execution",
        {{"tensorflow_session_parallelism", &Flags::tensorflow_session_parallelism,
          "Sets both of the next two flags where they are 0."},

@@ -76,6 +76,7 @@ struct Flags {
   std::string port_file;
   bool listen_while_loading = false;
   std::string version_transition = "availability";
+  std::int32_t load_timeout_seconds = 120;
   std::int32_t shutdown_grace_seconds = 30;
   bool enforce_signature_shapes = false;
   std::int64_t max_queued_calls = 10'000;

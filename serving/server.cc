@@ -4,13 +4,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <exception>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,20 +23,18 @@
 #include "absl/time/clock.h"
 #include "cc/base/status_macros.h"
 #include "cc/engine/engine_manager.h"
-#include "cc/executable/validate.h"
 #include "serving/api/call_observer.h"
 #include "serving/api/inference.h"
+#include "serving/api/replay_log.h"
 #include "serving/api/rpc_methods.h"
-#include "serving/batching/batching_options.h"
-#include "serving/batching/batching_servable.h"
 #include "serving/compute/compute_slots.h"
 #include "serving/compute/compute_thread.h"
 #include "serving/config.pb.h"
 #include "serving/core/log.h"
 #include "serving/core/manager.h"
+#include "serving/core/text_proto.h"
 #include "serving/device_options.h"
 #include "serving/grpc/grpc_server.h"
-#include "serving/health.h"
 #include "serving/monitoring/connection_metrics.h"
 #include "serving/monitoring/engine_metrics.h"
 #include "serving/monitoring/prometheus.h"
@@ -45,13 +46,14 @@
 #include "serving/net/memory_budget.h"
 #include "serving/rest/rest_handler.h"
 #include "serving/rest/statistics_json.h"
-#include "serving/servables/saved_model.h"
-#include "serving/servables/warmup.h"
+#include "serving/servables/saved_model_loader.h"
+#include "serving/server/flag_checks.h"
+#include "serving/server/model_health.h"
+#include "serving/server/state_log.h"
 #include "serving/session_config.h"
 #include "serving/sources/config_source.h"
 #include "serving/sources/model_config.h"
 #include "tensorflow/core/platform/env.h"
-#include "tensorflow/core/util/util.h"
 
 namespace tfipu::serving {
 namespace {
@@ -64,8 +66,6 @@ constexpr int kBackgroundThreads = 4;
 constexpr std::size_t kMaxBackgroundTasks = 64;
 constexpr std::size_t kDefaultInflightBytes = std::size_t{1} << 30;
 constexpr std::size_t kConnectionBytesBesides = 64 << 20;
-// The flags' word for a port that the system chooses.
-constexpr int kAnyPort = -1;
 
 // Where to listen: "::" takes IPv4 as well, but is not to be had on machines without IPv6.
 std::string ListenAddress(const Flags& flags) {
@@ -78,65 +78,6 @@ std::string ListenAddress(const Flags& flags) {
   close(fd);
   return has_ipv6 ? "::" : "0.0.0.0";
 }
-
-// Runs a recorded request as the APIs would.
-absl::Status ReplayLog(const Servable& servable, const tensorflow::serving::PredictionLog& log,
-                       const InferenceOptions& options) {
-  const CallContext context;
-  if (log.has_predict_log()) {
-    tensorflow::serving::PredictResponse response;
-    return Predict(servable, log.predict_log().request(), options, context, &response);
-  }
-  if (log.has_classify_log()) {
-    tensorflow::serving::ClassificationResponse response;
-    return Classify(servable, log.classify_log().request(), options, context, &response);
-  }
-  if (log.has_regress_log()) {
-    tensorflow::serving::RegressionResponse response;
-    return Regress(servable, log.regress_log().request(), options, context, &response);
-  }
-  if (log.has_multi_inference_log()) {
-    tensorflow::serving::MultiInferenceResponse response;
-    return MultiInference(servable, log.multi_inference_log().request(), options, context, &response);
-  }
-  return absl::UnimplementedError(
-      "it records a call that is none of Predict, Classify, Regress and MultiInference");
-}
-
-class SavedModelLoader : public Loader {
- public:
-  SavedModelLoader(const VersionSource& source, const ExecutionConfig& execution, const Flags& flags,
-                   const InferenceOptions& inference)
-      : source_(source), execution_(execution), flags_(flags), inference_(inference) {}
-
-  absl::StatusOr<std::unique_ptr<const Servable>> Load() override {
-    TFIPU_ASSIGN_OR_RETURN(std::unique_ptr<const Servable> servable,
-                           LoadSavedModelServable(source_, execution_.saved_model));
-    if (execution_.batching.has_value() && !servable->UsesDevice()) {
-      tensorflow::serving::BatchingParameters parameters = *execution_.batching;
-      if (flags_.enable_per_model_batching_parameters) {
-        TFIPU_ASSIGN_OR_RETURN(parameters, ModelBatchingParameters(parameters, source_.path));
-      }
-      TFIPU_ASSIGN_OR_RETURN(const BatchingOptions batching, BatchingOptionsFrom(parameters));
-      servable = MakeBatchingServable(std::move(servable), batching);
-    }
-    if (flags_.enable_model_warmup) {
-      TFIPU_RETURN_IF_ERROR(
-          WarmUp(*servable, source_.path, std::max(1, flags_.num_request_iterations_for_warmup),
-                 [this](const Servable& warm, const tensorflow::serving::PredictionLog& log) {
-                   return ReplayLog(warm, log, inference_);
-                 }));
-    }
-    if (flags_.flush_filesystem_caches) tensorflow::Env::Default()->FlushFileSystemCaches().IgnoreError();
-    return servable;
-  }
-
- private:
-  const VersionSource source_;
-  const ExecutionConfig& execution_;
-  const Flags& flags_;
-  const InferenceOptions& inference_;
-};
 
 class Observer : public CallObserver {
  public:
@@ -155,91 +96,6 @@ class Observer : public CallObserver {
   RequestLog* const log_;
 };
 
-void LogChange(const ServableState& state) {
-  switch (state.stage) {
-    case ServableStage::kLoading:
-      if (!state.status.ok()) {
-        LogWarning("Loading servable version ", state.id.DebugString(),
-                   " failed and will be tried again: ", state.status.ToString());
-      }
-      break;
-    case ServableStage::kAvailable:
-      LogInfo("Successfully loaded servable version ", state.id.DebugString());
-      break;
-    case ServableStage::kEnd:
-      if (state.status.ok()) {
-        LogInfo("Unloaded servable version ", state.id.DebugString());
-      } else {
-        LogError("Loading servable version ", state.id.DebugString(), " failed: ", state.status.ToString());
-      }
-      break;
-    case ServableStage::kStart:
-    case ServableStage::kUnloading:
-      break;
-  }
-}
-
-// Flags that mean something elsewhere but nothing here.
-void LogFlagsWithoutEffect(const Flags& flags) {
-  const Flags defaults;
-  const auto note = [](bool set, absl::string_view name, absl::string_view why) {
-    if (set) LogInfo("--", name, " has no effect: ", why);
-  };
-  note(flags.prefer_tflite_model, "prefer_tflite_model",
-       "TensorFlow Lite is not supported, SavedModels are served.");
-  note(flags.num_tflite_pools != defaults.num_tflite_pools, "num_tflite_pools",
-       "TensorFlow Lite is not supported.");
-  note(flags.num_tflite_interpreters_per_pool != defaults.num_tflite_interpreters_per_pool,
-       "num_tflite_interpreters_per_pool", "TensorFlow Lite is not supported.");
-  note(!flags.thread_pool_factory_config_file.empty(), "thread_pool_factory_config_file",
-       "no thread pool factory is linked into this server.");
-  note(flags.xla_gpu_compilation_enabled, "xla_gpu_compilation_enabled", "there are no GPUs.");
-  note(flags.per_process_gpu_memory_fraction != 0, "per_process_gpu_memory_fraction", "there are no GPUs.");
-  note(flags.mixed_precision == "bfloat16" &&
-           !(tensorflow::IsMKLEnabled() &&
-             tensorflow::IsDataTypeSupportedByOneDNNOnThisCPU(tensorflow::DT_BFLOAT16)),
-       "mixed_precision",
-       "bfloat16 needs a CPU with AVX-512 and TensorFlow's oneDNN operations (TF_ENABLE_ONEDNN_OPTS not 0).");
-  note(flags.skip_initialize_tpu, "skip_initialize_tpu", "there are no TPUs.");
-}
-
-absl::Status CheckFlags(const Flags& flags) {
-  if (flags.model_config_file.empty() == flags.model_base_path.empty()) {
-    return absl::InvalidArgumentError(flags.model_config_file.empty()
-                                          ? "Neither --model_base_path nor --model_config_file was given."
-                                          : "--model_base_path and --model_config_file were both given.");
-  }
-  if (flags.model_name.empty()) return absl::InvalidArgumentError("--model_name is empty.");
-  if (flags.use_alts_credentials) {
-    return absl::InvalidArgumentError(
-        "--use_alts_credentials: ALTS is not supported; use --ssl_config_file.");
-  }
-  const auto check_port = [](absl::string_view name, int port) {
-    if (port >= kAnyPort && port <= 65535) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("--", name, ": found ", port, ", expected -1 to 65535."));
-  };
-  for (const std::int64_t bytes : {flags.max_connection_bytes, flags.max_inflight_bytes}) {
-    if (bytes >= 0) continue;
-    return absl::InvalidArgumentError(absl::StrCat("--max_connection_bytes, --max_inflight_bytes: found ",
-                                                   bytes,
-                                                   ", expected a number of bytes, or 0 for the default."));
-  }
-  TFIPU_RETURN_IF_ERROR(check_port("port", flags.port));
-  TFIPU_RETURN_IF_ERROR(check_port("rest_api_port", flags.rest_api_port));
-  if (flags.port > 0 && flags.port == flags.rest_api_port) {
-    return absl::InvalidArgumentError(absl::StrCat("--port and --rest_api_port are both ", flags.port, "."));
-  }
-  if (flags.version_transition != "availability" && flags.version_transition != "resources") {
-    return absl::InvalidArgumentError(absl::StrCat("--version_transition: found \"", flags.version_transition,
-                                                   "\", expected \"availability\" or \"resources\"."));
-  }
-  if (flags.ipu_replicas < 0 || flags.ipu_replicas > static_cast<int>(kMaxReplicas)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--ipu_replicas: found ", flags.ipu_replicas, ", expected 0 to ", kMaxReplicas, "."));
-  }
-  return PjrtOptionsFrom(flags).status();
-}
-
 ManagerOptions ManagerOptionsFrom(const Flags& flags) {
   ManagerOptions options;
   options.load_threads = flags.num_load_threads > 0 ? flags.num_load_threads
@@ -250,6 +106,7 @@ ManagerOptions ManagerOptionsFrom(const Flags& flags) {
   options.transition = flags.version_transition == "resources"
                            ? ManagerOptions::Transition::kPreserveResources
                            : ManagerOptions::Transition::kPreserveAvailability;
+  if (flags.load_timeout_seconds > 0) options.load_timeout = absl::Seconds(flags.load_timeout_seconds);
   return options;
 }
 
@@ -277,52 +134,58 @@ void SetEngineDefaults(const Flags& flags) {
 
 class Server::Impl {
  public:
-  Impl(const Flags& flags, ExecutionConfig execution)
+  Impl(const Flags& flags, SavedModelLoaderOptions loading)
       : flags_(flags),
-        execution_(std::move(execution)),
+        loading_(std::move(loading)),
         budget_(flags_.max_inflight_bytes > 0 ? static_cast<std::size_t>(flags_.max_inflight_bytes)
                                               : kDefaultInflightBytes,
                 /*one_beyond=*/flags_.max_inflight_bytes <= 0),
         observer_(&metrics_, &request_log_) {
     inference_.check_method_name = flags_.enable_signature_method_name_check;
     inference_.tensor_content = flags_.enable_serialization_as_tensor_content;
+    if (flags_.enable_model_warmup) {
+      loading_.replay = [this](const Servable& servable, const tensorflow::serving::PredictionLog& log) {
+        return ReplayLog(servable, log, inference_);
+      };
+    }
   }
 
-  absl::Status Start() {
+  absl::Status Load() {
     SetEngineDefaults(flags_);
     TFIPU_ASSIGN_OR_RETURN(const PjrtOptions devices, PjrtOptionsFrom(flags_));
     ConfigurePjrt(devices);
     ManagerOptions manager_options = ManagerOptionsFrom(flags_);
     manager_options.on_change = [this](const ServableState& state) {
-      LogChange(state);
+      state_log_.Changed(state);
       health_->Update();
     };
     manager_ = std::make_unique<Manager>(std::move(manager_options), [this](const VersionSource& source) {
-      return std::make_unique<SavedModelLoader>(source, execution_, flags_, inference_);
+      return MakeSavedModelLoader(source, loading_);
     });
-    health_ = std::make_unique<Health>(manager_.get());
-    TFIPU_RETURN_IF_ERROR(StartModels());
+    health_ = std::make_unique<ModelHealth>(manager_.get());
+    return StartModels();
+  }
+
+  absl::Status Listen() {
     TFIPU_RETURN_IF_ERROR(StartRest());
     TFIPU_RETURN_IF_ERROR(StartGrpc());
     return WritePorts();
   }
 
-  void Shutdown() {
+  // Returns false when a load still runs, which uses this object.
+  bool Shutdown() {
     absl::MutexLock lock(&shutdown_mutex_);
-    if (shut_down_) return;
+    if (manager_ == nullptr || shut_down_) return loads_ended_;
     shut_down_ = true;
-    if (health_ != nullptr) health_->Stop();
-    const std::chrono::seconds grace(std::max(0, flags_.shutdown_grace_seconds));
-    std::thread rest([this] {
-      if (http_ != nullptr) http_->Shutdown();
-    });
-    if (grpc_ != nullptr) grpc_->Shutdown(grace);
-    rest.join();
-    models_.reset();
+    health_->Stop();
+    if (models_ != nullptr) models_->Stop();
+    manager_->StopLoading();
+    Drain();
     // Calls that a transport gave up still hold servables until they end.
     grpc_queue_.reset();
     rest_queue_.reset();
-    if (manager_ != nullptr) manager_->Stop();
+    loads_ended_ = manager_->Stop(absl::Now());
+    return loads_ended_;
   }
 
  private:
@@ -454,10 +317,27 @@ class Server::Impl {
     return absl::OkStatus();
   }
 
+  void Drain() {
+    const std::chrono::seconds grace(std::max(0, flags_.shutdown_grace_seconds));
+    const auto drain_rest = [this] {
+      if (http_ != nullptr) http_->Shutdown();
+    };
+    std::thread rest;
+    try {
+      rest = std::thread(drain_rest);
+    } catch (const std::exception&) {
+      // One after the other, then.
+    }
+    if (grpc_ != nullptr) grpc_->Shutdown(grace);
+    rest.joinable() ? rest.join() : drain_rest();
+  }
+
   // Under another name first: whoever waits for the file reads it whole.
   absl::Status WritePorts() {
     if (flags_.port_file.empty()) return absl::OkStatus();
     const std::string unfinished = absl::StrCat(flags_.port_file, ".unfinished");
+    std::error_code error;
+    std::filesystem::remove(unfinished, error);  // which might be something that cannot be written
     std::ofstream file(unfinished);
     file << "{\"grpc\": " << (grpc_ == nullptr ? 0 : grpc_->port())
          << ", \"rest\": " << (http_ == nullptr ? 0 : http_->port()) << "}\n";
@@ -517,13 +397,14 @@ class Server::Impl {
   // Loading and profiling take as long as they take, and hold up no call.
   compute::ComputeSlots background_{{kBackgroundThreads}};
   compute::ComputeQueue background_queue_{&background_, kBackgroundThreads, kMaxBackgroundTasks};
-  const ExecutionConfig execution_;
+  SavedModelLoaderOptions loading_;
   InferenceOptions inference_;
   net::MemoryBudget budget_;
   RequestMetrics metrics_;
   RequestLog request_log_;
   Observer observer_;
-  std::unique_ptr<Health> health_;
+  StateLog state_log_;
+  std::unique_ptr<ModelHealth> health_;
   std::unique_ptr<Manager> manager_;
   std::unique_ptr<ConfigSource> models_;
   std::unique_ptr<compute::ComputeQueue> grpc_queue_, rest_queue_;
@@ -533,23 +414,46 @@ class Server::Impl {
   std::unique_ptr<GrpcServer> grpc_;
   absl::Mutex shutdown_mutex_;
   bool shut_down_ ABSL_GUARDED_BY(shutdown_mutex_) = false;
+  bool loads_ended_ ABSL_GUARDED_BY(shutdown_mutex_) = true;
 };
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Flags& flags) {
-  TFIPU_RETURN_IF_ERROR(CheckFlags(flags));
-  LogFlagsWithoutEffect(flags);
-  TFIPU_ASSIGN_OR_RETURN(ExecutionConfig execution, ExecutionConfigFrom(flags));
-  auto impl = std::make_unique<Impl>(flags, std::move(execution));
-  absl::Status status = impl->Start();
-  if (!status.ok()) {
-    impl->Shutdown();
-    return status;
+namespace {
+
+// No thread, no memory: an error as any other.
+template <typename Work>
+absl::Status WithoutExceptions(const Work& work) {
+  try {
+    return work();
+  } catch (const std::exception& error) {
+    return absl::ResourceExhaustedError(absl::StrCat("The system refused something: ", error.what()));
   }
-  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Load(const Flags& flags) {
+  std::unique_ptr<Server> server;
+  TFIPU_RETURN_IF_ERROR(WithoutExceptions([&]() -> absl::Status {
+    TFIPU_RETURN_IF_ERROR(CheckFlags(flags));
+    LogFlagsWithoutEffect(flags);
+    TFIPU_ASSIGN_OR_RETURN(SavedModelLoaderOptions loading, LoaderOptionsFrom(flags));
+    server.reset(new Server(std::make_unique<Impl>(flags, std::move(loading))));
+    return server->impl_->Load();
+  }));
+  return server;
 }
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Server::~Server() { impl_->Shutdown(); }
+
+Server::~Server() {
+  // What still runs uses it, until the process ends.
+  if (!impl_->Shutdown()) impl_.release();
+}
+
+absl::Status Server::Listen() {
+  return WithoutExceptions([this] { return impl_->Listen(); });
+}
+
 void Server::Shutdown() { impl_->Shutdown(); }
 
 }  // namespace tfipu::serving

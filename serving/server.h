@@ -15,16 +15,19 @@ namespace tfipu::serving {
 // Thread-safe.
 class Server {
  public:
-  // Starts loading models and, when those found at once have settled (or right away with
-  // --listen_while_loading), listens. An error is one of the command line, of a file that it names, or of a
-  // port that cannot be had; models that fail to load are none.
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const Flags& flags);
+  // Starts loading models and returns when those found at once were tried, or right away with
+  // --listen_while_loading. An error is one of the command line or of a file that it names; models that fail
+  // to load are none.
+  static absl::StatusOr<std::unique_ptr<Server>> Load(const Flags& flags);
+
+  // Opens the ports. An error is one that cannot be had, or of a file that the command line names.
+  absl::Status Listen();
 
   // Shuts down.
   ~Server();
 
   // Health turns bad, nothing new is accepted, running requests finish within the grace time of the flags,
-  // models are unloaded, logs written. Idempotent.
+  // models are unloaded, logs written. Loads that still run are not waited for. Idempotent.
   void Shutdown();
 
  private:

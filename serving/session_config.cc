@@ -1,6 +1,8 @@
 #include "serving/session_config.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,7 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "cc/base/status_macros.h"
 #include "serving/batching/batching_options.h"
-#include "serving/sources/model_config.h"
+#include "serving/core/text_proto.h"
 #include "tensorflow/core/protobuf/rewriter_config.pb.h"
 #include "tensorflow_serving/config/platform_config.pb.h"
 
@@ -26,7 +28,7 @@ absl::Status CheckThreads(absl::string_view name, std::int64_t threads, int leas
       absl::StrCat(name, ": found ", threads, ", expected ", least, " to ", kMaxThreads, "."));
 }
 
-// From the flags where they are set; checks what a file has set otherwise.
+// From the flags where they are set.
 absl::Status SetThreads(const Flags& flags, tensorflow::ConfigProto* session) {
   const std::int64_t both = flags.tensorflow_session_parallelism;
   const std::int64_t intra = flags.tensorflow_intra_op_parallelism;
@@ -41,17 +43,21 @@ absl::Status SetThreads(const Flags& flags, tensorflow::ConfigProto* session) {
   if (inter != 0 || both > 0) {
     session->set_inter_op_parallelism_threads(static_cast<int>(inter != 0 ? inter : both));
   }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSession(const tensorflow::ConfigProto& session) {
   TFIPU_RETURN_IF_ERROR(
-      CheckThreads("intra_op_parallelism_threads", session->intra_op_parallelism_threads(), 0));
+      CheckThreads("intra_op_parallelism_threads", session.intra_op_parallelism_threads(), 0));
   TFIPU_RETURN_IF_ERROR(
-      CheckThreads("inter_op_parallelism_threads", session->inter_op_parallelism_threads(), -1));
-  for (const auto& pool : session->session_inter_op_thread_pool()) {
+      CheckThreads("inter_op_parallelism_threads", session.inter_op_parallelism_threads(), -1));
+  for (const auto& pool : session.session_inter_op_thread_pool()) {
     TFIPU_RETURN_IF_ERROR(CheckThreads("session_inter_op_thread_pool's num_threads", pool.num_threads(), 0));
   }
   return absl::OkStatus();
 }
 
-absl::Status ReadPlatformConfig(const std::string& path, ExecutionConfig* config) {
+absl::Status ReadPlatformConfig(const std::string& path, SavedModelLoaderOptions* config) {
   tensorflow::serving::PlatformConfigMap platforms;
   TFIPU_RETURN_IF_ERROR(ReadTextProto(path, &platforms));
   for (const auto& [platform, settings] : platforms.platform_configs()) {
@@ -77,22 +83,35 @@ absl::Status ReadPlatformConfig(const std::string& path, ExecutionConfig* config
   return absl::OkStatus();
 }
 
+absl::Status SetBatching(const Flags& flags, std::optional<BatchingParameters>* batching) {
+  if (flags.enable_batching) {
+    batching->emplace();
+    if (flags.batching_parameters_file.empty()) return absl::OkStatus();
+    return ReadTextProto(flags.batching_parameters_file, &**batching);
+  }
+  if (flags.batching_parameters_file.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("--batching_parameters_file was given without --enable_batching.");
+}
+
 }  // namespace
 
-absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
-  ExecutionConfig config;
-  if (!flags.platform_config_file.empty()) {
-    if (flags.enable_batching) {
-      return absl::InvalidArgumentError(
-          "--enable_batching and --platform_config_file were both given; the file says whether to batch.");
-    }
-    TFIPU_RETURN_IF_ERROR(ReadPlatformConfig(flags.platform_config_file, &config));
-  }
+absl::StatusOr<SavedModelLoaderOptions> LoaderOptionsFrom(const Flags& flags) {
+  SavedModelLoaderOptions config;
   tensorflow::ConfigProto& session = config.saved_model.session;
-  if (!flags.tensorflow_session_config_file.empty()) {
-    TFIPU_RETURN_IF_ERROR(ReadTextProto(flags.tensorflow_session_config_file, &session));
+  if (!flags.platform_config_file.empty()) {
+    TFIPU_RETURN_IF_ERROR(ReadPlatformConfig(flags.platform_config_file, &config));
+  } else {
+    if (!flags.tensorflow_session_config_file.empty()) {
+      TFIPU_RETURN_IF_ERROR(ReadTextProto(flags.tensorflow_session_config_file, &session));
+    }
+    TFIPU_RETURN_IF_ERROR(SetThreads(flags, &session));
+    TFIPU_RETURN_IF_ERROR(SetBatching(flags, &config.batching));
   }
-  TFIPU_RETURN_IF_ERROR(SetThreads(flags, &session));
+  TFIPU_RETURN_IF_ERROR(CheckSession(session));
+  if (config.batching.has_value()) TFIPU_RETURN_IF_ERROR(BatchingOptionsFrom(*config.batching).status());
+  config.per_model_batching = flags.enable_per_model_batching_parameters;
+  config.warm_up_iterations = std::max(1, flags.num_request_iterations_for_warmup);
+  config.flush_file_system_caches = flags.flush_filesystem_caches;
   // Several requests at once keep the cores busy better than one that is divided among them.
   if (session.intra_op_parallelism_threads() == 0) session.set_intra_op_parallelism_threads(1);
   config.saved_model.enforce_shapes = flags.enforce_signature_shapes;
@@ -120,19 +139,6 @@ absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags) {
 
   const std::vector<std::string> tags = absl::StrSplit(flags.saved_model_tags, ',', absl::SkipEmpty());
   config.saved_model.tags = {tags.begin(), tags.end()};
-
-  if (flags.enable_batching) {
-    config.batching.emplace();
-    if (!flags.batching_parameters_file.empty()) {
-      TFIPU_RETURN_IF_ERROR(ReadTextProto(flags.batching_parameters_file, &*config.batching));
-    }
-  } else if (!flags.batching_parameters_file.empty()) {
-    return absl::InvalidArgumentError("--batching_parameters_file was given without --enable_batching.");
-  } else if (flags.enable_per_model_batching_parameters) {
-    return absl::InvalidArgumentError(
-        "--enable_per_model_batching_parameters was given without --enable_batching.");
-  }
-  if (config.batching.has_value()) TFIPU_RETURN_IF_ERROR(BatchingOptionsFrom(*config.batching).status());
   return config;
 }
 

@@ -1,23 +1,16 @@
-// From flags to what TensorFlow's sessions are given.
+// From flags to how models are loaded and what TensorFlow's sessions are given.
 #ifndef SERVING_SESSION_CONFIG_H_
 #define SERVING_SESSION_CONFIG_H_
 
-#include <optional>
-
 #include "absl/status/statusor.h"
-#include "serving/config.pb.h"
 #include "serving/flags.h"
-#include "serving/servables/saved_model.h"
+#include "serving/servables/saved_model_loader.h"
 
 namespace tfipu::serving {
 
-struct ExecutionConfig {
-  SavedModelOptions saved_model;
-  std::optional<tensorflow::serving::BatchingParameters> batching;  // ordinary models are batched when set
-};
-
-// InvalidArgument names the flag or the file that is wrong.
-absl::StatusOr<ExecutionConfig> ExecutionConfigFrom(const Flags& flags);
+// All but the replay. InvalidArgument names the flag or the file that is wrong. With --platform_config_file,
+// that file counts and not the flags that it stands for, as in TensorFlow Serving.
+absl::StatusOr<SavedModelLoaderOptions> LoaderOptionsFrom(const Flags& flags);
 
 }  // namespace tfipu::serving
 

@@ -30,14 +30,21 @@ def server_binary() -> str:
 class ModelServer:
     """A running server with its gRPC and REST ports.
 
-    `tensorflow_log`: with all of TensorFlow's own warnings, rather than what users see.
+    `tensorflow_log`: with all of TensorFlow's own warnings, rather than what users see. `port_file`: a file
+    that the server writes its ports to, where it matters which.
 
     Raises RuntimeError with the server's log when it ends before it listens.
     """
 
-    def __init__(self, *flags: str, timeout: float = 120.0, tensorflow_log: bool = True) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        timeout: float = 120.0,
+        tensorflow_log: bool = True,
+        port_file: Path | None = None,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        port_file = Path(self._folder.name) / "ports.json"
+        port_file = port_file or Path(self._folder.name) / "ports.json"
         self._log: list[str] = []
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}
         if not tensorflow_log:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 
 def write_adder(base: Path, version: int, addend: float) -> Path:
@@ -69,6 +70,55 @@ class Gate:
         finally:
             for reader in readers:
                 os.close(reader)
+
+
+class HangingLoad(Gate):
+    """A version of a model whose load waits inside it until released: its warm-up request is such a call."""
+
+    def __init__(self, base: Path, version: int) -> None:
+        super().__init__(base, version)
+        write_warmup(base / str(version), [1.0])
+
+
+def write_warmup(version: Path, x: list[float]) -> None:
+    """One request before the version is served."""
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.name = "any"
+    log.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
+    folder = version / "assets.extra"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+
+
+def write_vocabulary(base: Path, version: int, words: list[str]) -> Path:
+    """A version that returns for each number of "x", float32 [None], its word in a file, an asset."""
+    base.mkdir(parents=True, exist_ok=True)
+    file = base / "words.txt"
+    file.write_text("".join(f"{word}\n" for word in words))
+
+    class Vocabulary(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = tf.lookup.StaticHashTable(
+                tf.lookup.TextFileInitializer(
+                    str(file),
+                    tf.int64,
+                    tf.lookup.TextFileIndex.LINE_NUMBER,
+                    tf.string,
+                    tf.lookup.TextFileIndex.WHOLE_LINE,
+                ),
+                "?",
+            )
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"word": self.table.lookup(tf.cast(x, tf.int64))}
+
+    module = Vocabulary()
+    path = _save(base, version, module, {"serving_default": module.serve})
+    file.unlink()
+    return path
 
 
 def write_batch_size(base: Path, version: int) -> Path:

@@ -133,6 +133,63 @@ def test_reload_over_grpc(models: Path, tmp_path: Path) -> None:
             assert predict(server.rest, "a", [0.0], "/labels/l") == (200, {"predictions": [1.0]})
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "model_config_list {}", config('name: "a" base_path: "/a" model_version_policy { specific {} }')],
+)
+def test_a_config_that_lists_nothing_is_refused(models: Path, tmp_path: Path, text: str) -> None:
+    with ModelServer(f"--model_base_path={models / 'a'}", "--model_name=a") as server:
+        with pytest.raises(grpc.RpcError) as refused:
+            reload(server, text)
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert states(server.rest, "a") == {3: ("AVAILABLE", "")}
+
+
+def test_a_config_file_that_is_cut_or_empty_changes_nothing(models: Path, tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    whole = config(model("a", models / "a"))
+    file.write_text(whole)
+    with ModelServer(f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=1") as server:
+        for turn, text in enumerate(("", "# models come later", whole[: len(whole) // 2], whole[:-2]), 1):
+            file.write_text(text)
+            wait_until(lambda turn=turn: server.log().count("not fully in effect") == turn, "the complaint")
+            file.write_text(whole)
+            wait_until(lambda turn=turn: server.log().count("is in effect.") == turn, "the whole file")
+        assert predict(server.rest, "a", [0.0])[0] == 200
+        assert "Unloaded" not in server.log()
+
+
+def test_a_label_of_a_version_that_comes_later_is_applied_when_it_comes(models: Path, tmp_path: Path) -> None:
+    base = tmp_path / "m"
+    write_adder(base, 1, 1.0)
+    write_adder(tmp_path / "aside", 2, 2.0)
+    write_adder(tmp_path / "aside", 3, 3.0)
+    file = tmp_path / "models.config"
+
+    def labels(**versions: int) -> str:
+        text = "".join(f' version_labels {{ key: "{name}" value: {n} }}' for name, n in versions.items())
+        return config(model("m", base, f"model_version_policy {{ all {{}} }} {text}"))
+
+    file.write_text(labels(stable=1))
+    with ModelServer(f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=1") as server:
+        for turn, (label, version, text) in enumerate(
+            (("canary", 2, labels(stable=1, canary=2)), ("stable", 3, labels(stable=3, canary=2))), 1
+        ):
+            replace(file, text)
+            wait_until(lambda turn=turn: server.log().count("not fully in effect") == turn, "the complaint")
+            assert predict(server.rest, "m", [0.0], "/labels/stable")[1] == {"predictions": [1.0]}
+            (tmp_path / "aside" / str(version)).rename(base / str(version))
+            expected = (200, {"predictions": [float(version)]})
+            wait_until(
+                lambda label=label, e=expected: predict(server.rest, "m", [0.0], f"/labels/{label}") == e,
+                f"label {label}",
+            )
+            # It stays so at the next look.
+            wait_until(lambda turn=turn: server.log().count("is in effect.") == turn, "the config")
+            assert predict(server.rest, "m", [0.0], f"/labels/{label}") == expected
+        assert server.log().count("not fully in effect") == 2
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 def test_labels_for_unavailable_versions(models: Path, allowed: bool) -> None:
     with ModelServer(
@@ -266,6 +323,8 @@ def test_a_share_of_the_requests_is_logged(models: Path, tmp_path: Path, monitor
     [
         ("model_config_list { config { nmae: 'a' } }", "line 1, column 34"),
         ("custom_model_config {}", "custom_model_config"),
+        ("", "lists no model"),
+        ("# a comment", "lists no model"),
         (config('base_path: "/m"'), "number 1"),
         (config('name: "m"'), "m has no base_path"),
         (config('name: "m" base_path: "/m"', 'name: "m" base_path: "/n"'), "twice"),

@@ -14,8 +14,8 @@ from pathlib import Path
 import grpc
 import pytest
 import tensorflow as tf
-from model_server import ModelServer, channel, server_binary
-from served_models import Gate, predict, request, states, wait_until, write_adder
+from model_server import ModelServer, channel, server_binary, threads
+from served_models import Gate, HangingLoad, predict, request, states, wait_until, write_adder
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -68,7 +68,8 @@ def test_help_and_version_are_printed_alone() -> None:
         (["--rest_port=1"], "Did you mean --rest_api_port?"),
         (["--port=x"], '--port: found "x", expected a whole number'),
         ([], "Neither --model_base_path nor --model_config_file"),
-        (["--model_base_path=/m", "--model_config_file=/c"], "both given"),
+        (["--model_base_path=/m", "--port=0", "--rest_api_port=0"], "nobody could reach the server"),
+        (["--model_base_path=/m", "--load_timeout_seconds=-1"], "--load_timeout_seconds: found -1"),
         (["--model_config_file=/does/not/exist"], "/does/not/exist"),
         (["--model_base_path=/m", "--port=7", "--rest_api_port=7"], "are both 7"),
         (["--model_base_path=/m", "--use_alts_credentials"], "ALTS is not supported"),
@@ -205,6 +206,85 @@ def test_requests_that_outlast_the_grace_do_not_keep_the_server(tmp_path: Path) 
     assert "Requests still run" in server.log()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("listening", [False, True])
+def test_a_signal_is_heard_while_a_load_hangs(
+    tmp_path: Path, number: signal.Signals, listening: bool
+) -> None:
+    gate = HangingLoad(tmp_path, 1)
+    process = subprocess.Popen(
+        [
+            server_binary(),
+            "--port=-1",
+            f"--model_base_path={tmp_path}",
+            "--model_name=m",
+            f"--listen_while_loading={listening}".lower(),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        gate.wait_for_call()
+        if listening:
+            while "Entering the event loop" not in process.stderr.readline():
+                assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(60) == 0
+        assert ("before the server listens" in process.stderr.read()) != listening
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_a_signal_is_heard_before_anything_else(adder: Path) -> None:
+    process = subprocess.Popen([server_binary(), "--port=-1", f"--model_base_path={adder}"])
+    try:
+        status = Path(f"/proc/{process.pid}/status")
+        # The program's first code blocks both, and a thread of its own waits for them.
+        mask = 1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1
+
+        def blocked() -> bool:
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            return lines["Name"].strip() == "tensorflow_mode" and int(lines["SigBlk"], 16) & mask == mask
+
+        wait_until(blocked, "the server's first code")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("flag", "others"),
+    [
+        ("model_config_file", []),
+        ("monitoring_config_file", ["--rest_api_port=-1"]),
+        ("ssl_config_file", []),
+        ("platform_config_file", []),
+        ("tensorflow_session_config_file", []),
+        ("batching_parameters_file", ["--enable_batching"]),
+    ],
+)
+def test_a_file_of_the_command_line_is_a_regular_file(
+    adder: Path, tmp_path: Path, flag: str, others: list[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ended = run("--port=-1", f"--model_base_path={adder}", f"--{flag}={pipe}", *others)
+    assert ended.returncode == 1
+    assert f"{pipe} is a FIFO, expected a regular file" in ended.stderr
+
+
+def test_the_port_file_replaces_what_was_left_there(adder: Path, tmp_path: Path) -> None:
+    ports = tmp_path / "ports.json"
+    os.mkfifo(f"{ports}.unfinished")
+    with ModelServer(f"--model_base_path={adder}", f"--port_file={ports}", port_file=ports) as server:
+        assert predict(server.rest, "default", [1.0])[0] == 200
+
+
 def test_listens_where_it_is_told_to(adder: Path) -> None:
     def reachable(server: ModelServer, address: str) -> list[bool]:
         answers = []
@@ -225,6 +305,8 @@ def test_listens_where_it_is_told_to(adder: Path) -> None:
 
 def test_flags_without_effect_say_so_in_a_line_each(adder: Path) -> None:
     flags = [
+        "--model_config_file_poll_wait_seconds=1",
+        "--enable_per_model_batching_parameters",
         "--prefer_tflite_model",
         "--num_tflite_pools=3",
         "--num_tflite_interpreters_per_pool=3",
@@ -236,9 +318,49 @@ def test_flags_without_effect_say_so_in_a_line_each(adder: Path) -> None:
     with ModelServer(f"--model_base_path={adder}", *flags) as server:
         said = [line for line in server.log().splitlines() if "has no effect" in line]
         assert predict(server.rest, "default", [1.0]) == (200, {"predictions": [3.0]})
-    assert [re.findall(r"--\w+", line) for line in said] == [[flag.split("=")[0]] for flag in flags]
+    assert [re.findall(r"--\w+", line)[0] for line in said] == [flag.split("=")[0] for flag in flags]
     with ModelServer(f"--model_base_path={adder}") as server:
         assert "has no effect" not in server.log()
+
+
+def test_files_take_the_place_of_flags_as_in_tensorflow_serving(adder: Path, tmp_path: Path) -> None:
+    # The official image's entry point always gives name and path.
+    models = tmp_path / "models.config"
+    models.write_text(f'model_config_list {{ config {{ name: "m" base_path: "{adder}" }} }}')
+    platform = tmp_path / "platform.config"
+    platform.write_text(
+        'platform_configs { key: "tensorflow" value { source_adapter_config {'
+        " [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig]"
+        " { legacy_config { session_config { inter_op_parallelism_threads: 2 } } } } } }"
+    )
+    ignored = [
+        "--model_name=model",
+        "--model_base_path=/models/model",
+        "--enable_batching",
+        "--batching_parameters_file=/none",
+        "--tensorflow_session_config_file=/none",
+        "--tensorflow_session_parallelism=3",
+        "--tensorflow_intra_op_parallelism=3",
+        "--tensorflow_inter_op_parallelism=3",
+    ]
+    with ModelServer(
+        f"--model_config_file={models}", f"--platform_config_file={platform}", *ignored
+    ) as server:
+        said = [line for line in server.log().splitlines() if "has no effect" in line]
+        assert predict(server.rest, "m", [1.0]) == (200, {"predictions": [3.0]})
+        assert request(f"{server.rest}/v1/models/model")[0] == 404
+        assert threads(server, "tf_Compute") == 2
+    assert [re.findall(r"has no effect|--\w+", line)[0] for line in said] == [
+        flag.split("=")[0] for flag in ignored
+    ]
+
+
+def test_health_knows_the_services_by_both_their_names(adder: Path) -> None:
+    with ModelServer(f"--model_base_path={adder}") as server:
+        for name in ("PredictionService", "ModelService"):
+            assert health(server, name) == SERVING
+            assert health(server, f"tensorflow.serving.{name}") == SERVING
+        assert health(server, "SessionService") == grpc.StatusCode.NOT_FOUND
 
 
 def test_a_slow_model_holds_up_nobody(tmp_path: Path) -> None:

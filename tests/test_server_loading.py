@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import grpc
 import pytest
 import tensorflow as tf
-from model_server import ModelServer, threads
-from served_models import Gate, predict, states, wait_until, write_adder
-from tensorflow_serving.apis import prediction_log_pb2
+from model_server import ModelServer, channel, threads
+from served_models import (
+    Gate,
+    HangingLoad,
+    predict,
+    states,
+    wait_until,
+    write_adder,
+    write_vocabulary,
+    write_warmup,
+)
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 RETRIED = "failed and will be tried again"
 # A file that can be opened, and never has room for what is written.
 FULL = Path("/dev/full")
-
-
-def write_warmup(version: Path, model: str) -> None:
-    """One request with x = [1] before the version is served."""
-    log = prediction_log_pb2.PredictionLog()
-    request = log.predict_log.request
-    request.model_spec.name = model
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
-    folder = version / "assets.extra"
-    folder.mkdir()
-    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
-        writer.write(log.SerializeToString())
 
 
 def write_noting_model(base: Path, note: Path) -> None:
@@ -40,7 +39,7 @@ def write_noting_model(base: Path, note: Path) -> None:
 
     module = Noting()
     tf.saved_model.save(module, str(base / "1"), signatures={"serving_default": module.serve})
-    write_warmup(base / "1", "m")
+    write_warmup(base / "1", [1.0])
 
 
 def flags(base: Path, *more: str) -> list[str]:
@@ -115,7 +114,7 @@ def test_versions_are_loaded_at_the_same_time(tmp_path: Path, count: int) -> Non
     names = ["a", "b", "c"]
     gates = {name: Gate(tmp_path / name, 1) for name in names}
     for name in names:
-        write_warmup(tmp_path / name / "1", name)
+        write_warmup(tmp_path / name / "1", [1.0])
     config = write_config(tmp_path, names)
     with ModelServer(
         f"--model_config_file={config}", "--listen_while_loading", f"--num_load_threads={count}"
@@ -163,3 +162,97 @@ def test_versions_are_unloaded_at_the_same_time(tmp_path: Path, count: int) -> N
                 lambda turn=turn: server.log().count("Successfully loaded") == 30 + 29 * turn, "all models"
             )
         assert threads(server, "unload") == count
+
+
+def test_loads_that_hang_hold_up_nobody(tmp_path: Path) -> None:
+    hanging = [HangingLoad(tmp_path / name, 1) for name in ("a", "b")]
+    for name in ("c", "d"):
+        write_adder(tmp_path / name, 1, 1.0)
+    config = write_config(tmp_path, ["a", "b", "c"])
+    # The server starts though both of its threads hang.
+    with ModelServer(
+        f"--model_config_file={config}", "--num_load_threads=2", "--load_timeout_seconds=1"
+    ) as server:
+        for name in ("a", "b"):
+            state, reason = states(server.rest, name)[1]
+            assert state == "LOADING" and "more than 1s" in reason
+        assert "{name: a version: 1}: It has been loading for more than 1s" in server.log()
+        assert predict(server.rest, "c", [1.0]) == (200, {"predictions": [2.0]})
+        # Versions and models that come later are served, and reload calls answered.
+        write_adder(tmp_path / "c", 2, 2.0)
+        wait_until(lambda: predict(server.rest, "c", [1.0])[1] == {"predictions": [3.0]}, "version 2 of c")
+        message = model_management_pb2.ReloadConfigRequest()
+        for name in ("a", "b", "c", "d"):
+            model = message.config.model_config_list.config.add(name=name)
+            model.base_path, model.model_platform = str(tmp_path / name), "tensorflow"
+        with channel(server) as connection:
+            stub = model_service_pb2_grpc.ModelServiceStub(connection)
+            assert stub.HandleReloadConfigRequest(message, timeout=60).status.error_code == 0
+        assert predict(server.rest, "d", [1.0]) == (200, {"predictions": [2.0]})
+        # One of them was only slow.
+        with hanging[0].open():
+            wait_until(lambda: predict(server.rest, "a", [1.0])[0] == 200, "model a")
+        assert server.stop() == 0
+
+
+def test_a_reload_call_tells_of_a_load_that_hangs(tmp_path: Path) -> None:
+    HangingLoad(tmp_path / "a", 1)
+    write_adder(tmp_path / "c", 1, 1.0)
+    config = write_config(tmp_path, ["c"])
+    with ModelServer(f"--model_config_file={config}", "--load_timeout_seconds=1") as server:
+        message = model_management_pb2.ReloadConfigRequest()
+        for name in ("a", "c"):
+            model = message.config.model_config_list.config.add(name=name)
+            model.base_path, model.model_platform = str(tmp_path / name), "tensorflow"
+        with channel(server) as connection, pytest.raises(grpc.RpcError) as failed:
+            model_service_pb2_grpc.ModelServiceStub(connection).HandleReloadConfigRequest(message, timeout=60)
+        assert failed.value.code() == grpc.StatusCode.UNKNOWN
+        assert "a (version 1: It has been loading for more than 1s" in failed.value.details()
+
+
+def test_a_reload_call_does_not_keep_the_server_from_ending(tmp_path: Path) -> None:
+    hanging = HangingLoad(tmp_path / "a", 1)
+    write_adder(tmp_path / "c", 1, 1.0)
+    config = write_config(tmp_path, ["c"])
+    with ModelServer(f"--model_config_file={config}") as server:
+        message = model_management_pb2.ReloadConfigRequest()
+        model = message.config.model_config_list.config.add(name="a", base_path=str(tmp_path / "a"))
+        model.model_platform = "tensorflow"
+        with channel(server) as connection:
+            call = model_service_pb2_grpc.ModelServiceStub(connection).HandleReloadConfigRequest.future(
+                message
+            )
+            hanging.wait_for_call()
+            assert server.stop() == 0
+            assert call.code() == grpc.StatusCode.CANCELLED
+            assert "shutting down" in call.details()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "saved_model.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "assets/words.txt",
+        "assets.extra/tf_serving_warmup_requests",
+        "fingerprint.pb",
+        "batching_params.pbtxt",
+    ],
+)
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_only_regular_files_are_opened(tmp_path: Path, name: str, kind: str) -> None:
+    if name.startswith("assets/"):
+        version = write_vocabulary(tmp_path / "m", 1, ["a"])
+    else:
+        version = write_adder(tmp_path / "m", 1, 1.0)
+    file = version / name
+    file.parent.mkdir(exist_ok=True)
+    file.unlink(missing_ok=True)
+    os.mkfifo(file) if kind == "pipe" else file.mkdir()
+    with ModelServer(
+        *flags(tmp_path / "m", "--enable_batching", "--enable_per_model_batching_parameters")
+    ) as server:
+        state, reason = states(server.rest, "m")[1]
+        assert state == "END"
+        assert f"{name} is a {'FIFO' if kind == 'pipe' else 'directory'}, expected a regular file" in reason

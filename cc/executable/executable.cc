@@ -9,15 +9,16 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <map>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <tuple>
 #include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "cc/base/local_file.h"
 #include "cc/base/sha256.h"
 #include "cc/base/status_macros.h"
 #include "cc/executable/format.h"
@@ -39,7 +40,7 @@ class File {
  public:
   explicit File(const std::string& path)
       // Without O_NONBLOCK opening a FIFO waits for a writer.
-      : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) {}
+      : descriptor_(open(LocalPath(path).c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) {}
   ~File() {
     if (descriptor_ >= 0) close(descriptor_);
   }
@@ -122,14 +123,15 @@ absl::Status ReadExtents(int descriptor, const std::vector<Extent>& extents, std
   };
 
   std::vector<std::thread> threads;
+  threads.reserve(kMaxThreads);
   if (total >= kParallelSize) {
     const unsigned wanted =
         std::min({std::thread::hardware_concurrency(), kMaxThreads,
                   static_cast<unsigned>(std::min<std::size_t>(extents.size(), kMaxThreads))});
     try {
       while (threads.size() + 1 < wanted) threads.emplace_back(work);
-    } catch (const std::system_error&) {
-      // The system gives no more threads: those there are do the work.
+    } catch (const std::exception&) {
+      // The system gives no more threads, or no memory for them: those there are do the work.
     }
   }
   work();
@@ -179,9 +181,7 @@ class Executable::Reader {
     struct stat info;
     if (fstat(file.descriptor(), &info) != 0) return absl::ErrnoToStatus(errno, "cannot stat it");
     if (!S_ISREG(info.st_mode)) {
-      return absl::DataLossError(absl::StrCat("it is ",
-                                              S_ISDIR(info.st_mode) ? "a directory" : "not a regular file",
-                                              ", expected an executable file"));
+      return absl::DataLossError(absl::StrCat("it is ", FileKind(info.st_mode), ", not a regular file"));
     }
     const FileKey key = KeyOf(info);
     if (auto opened = Opened::Instance().Find(key)) return opened;

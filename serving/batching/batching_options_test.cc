@@ -5,7 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "serving/sources/model_config.h"
+#include "serving/core/text_proto.h"
 
 namespace tfipu::serving {
 namespace {

@@ -1,11 +1,14 @@
 #include "serving/core/manager.h"
 
 #include <algorithm>
+#include <exception>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "serving/base/memory_return.h"
+#include "serving/core/log.h"
 #include "serving/servables/servable.h"
 
 namespace tfipu::serving {
@@ -18,74 +21,27 @@ bool IsTransient(const absl::Status& status) {
 
 }  // namespace
 
-struct Manager::Version {
-  VersionSource source;
-  ServableStage stage = ServableStage::kStart;
-  absl::Status status;
-  bool wanted = true;
-  bool waits_for_retry = false;
-  int failures = 0;
-  std::shared_ptr<const Servable> servable;  // while kAvailable
-
-  // Holds or will hold memory.
-  bool live() const { return stage != ServableStage::kStart && stage != ServableStage::kEnd; }
-};
-
-struct Manager::Model {
-  std::vector<std::shared_ptr<Version>> versions;  // in order of arrival
-  Labels labels;                                   // as set
-  Labels labels_in_force;                          // as of the last snapshot
-};
-
-struct Manager::Snapshot {
-  struct Entry {
-    // Latest first. Weak, as threads that sleep must not keep what is being unloaded.
-    std::vector<std::pair<std::int64_t, std::weak_ptr<const Servable>>> versions;
-    Labels labels;
-  };
-  std::uint64_t number = 0;
-  absl::flat_hash_map<std::string, Entry> models;
-};
-
 struct Manager::Aftermath {
   // Let go after the snapshot without them is published, so that Find() never ends in a gap.
   std::vector<std::shared_ptr<const Servable>> dropped;
 };
 
 Manager::Manager(ManagerOptions options, LoaderFactory loader_factory)
-    : options_(std::move(options)), loader_factory_(std::move(loader_factory)) {
-  unloads_ = std::make_unique<TaskQueue>("unload", options_.unload_threads);
-  loads_ = std::make_unique<TaskQueue>("load", options_.load_threads);
-  absl::MutexLock lock(&mutex_);
-  Publish();
-}
+    : options_(std::move(options)),
+      loader_factory_(std::move(loader_factory)),
+      unloads_("unload", options_.unload_threads),
+      loads_("load", options_.load_threads),
+      watch_("load-watch", 1) {}
 
 Manager::~Manager() { Stop(); }
 
-void Manager::Aspire(absl::string_view name, std::vector<VersionSource> versions) {
+void Manager::Aspire(absl::string_view name, std::vector<VersionSource> versions,
+                     std::vector<VersionSource> spares) {
   Change(name, [&](Model& model, Aftermath&) {
     if (stopped_) return;
-    for (const auto& version : model.versions) version->wanted = false;
-    for (VersionSource& source : versions) {
-      std::shared_ptr<Version> known;
-      for (auto& version : model.versions) {
-        if (version->source.id.version != source.id.version) continue;
-        if (version->live() && version->source.incarnation >= source.incarnation) {
-          source.incarnation = version->source.incarnation + 1;
-        }
-        const bool failed = version->stage == ServableStage::kEnd && !version->status.ok();
-        const bool reusable =
-            version->stage < ServableStage::kUnloading || (failed && version->source.stamp == source.stamp);
-        if (reusable && version->source.path == source.path) known = version;
-      }
-      if (known != nullptr) {
-        known->wanted = true;
-      } else {
-        auto version = std::make_shared<Version>();
-        version->source = std::move(source);
-        model.versions.push_back(std::move(version));
-      }
-    }
+    for (const auto& version : model.versions) version->wanted = version->stands_in = false;
+    for (VersionSource& source : versions) model.Want(std::move(source));
+    model.spares = std::move(spares);
   });
 }
 
@@ -100,35 +56,39 @@ Manager::Labels Manager::GetLabels(absl::string_view name) const {
   return model->second.labels;
 }
 
+bool Manager::AllWanted(const std::vector<std::string>* models, bool (*is_so)(const Version&)) const {
+  if (!untold_.empty() || telling_) return false;
+  const auto all = [&](const Model& model) {
+    return std::all_of(model.versions.begin(), model.versions.end(),
+                       [&](const auto& version) { return !version->wanted || is_so(*version); });
+  };
+  if (models == nullptr) {
+    return std::all_of(models_.begin(), models_.end(), [&](const auto& entry) { return all(entry.second); });
+  }
+  return std::all_of(models->begin(), models->end(), [&](const std::string& name) {
+    const auto model = models_.find(name);
+    return model == models_.end() || all(model->second);
+  });
+}
+
 bool Manager::WaitUntilSettled(const std::vector<std::string>& models, absl::Time deadline) const {
   absl::MutexLock lock(&mutex_);
-  while (true) {
-    bool settled = untold_.empty() && !telling_;
-    for (const std::string& name : models) {
-      const auto model = models_.find(name);
-      if (model == models_.end()) continue;
-      for (const auto& version : model->second.versions) {
-        if (version->wanted && version->stage < ServableStage::kAvailable) settled = false;
-      }
+  while (!stopped_) {
+    if (AllWanted(&models, [](const Version& version) {
+          return version.state().tried() && version.wait != ServableWait::kRetry;
+        })) {
+      return true;
     }
-    if (settled) return true;
     if (changed_.WaitWithDeadline(&mutex_, deadline)) return false;
   }
+  return false;
 }
 
 void Manager::WaitUntilTried() const {
   absl::MutexLock lock(&mutex_);
-  const auto tried = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (!untold_.empty() || telling_) return false;
-    for (const auto& [name, model] : models_) {
-      for (const auto& version : model.versions) {
-        if (version->wanted && version->stage < ServableStage::kAvailable && !version->waits_for_retry)
-          return false;
-      }
-    }
-    return true;
-  };
-  while (!tried()) changed_.Wait(&mutex_);
+  while (!stopped_ && !AllWanted(nullptr, [](const Version& version) { return version.state().tried(); })) {
+    changed_.Wait(&mutex_);
+  }
 }
 
 bool Manager::IsAvailable(absl::string_view name, std::int64_t number) const {
@@ -141,35 +101,45 @@ bool Manager::IsAvailable(absl::string_view name, std::int64_t number) const {
   return false;
 }
 
-void Manager::Stop() {
+void Manager::StopLoading() {
+  absl::MutexLock lock(&mutex_);
+  stopped_ = true;
+  changed_.SignalAll();
+}
+
+bool Manager::Stop(absl::Time loads_deadline) {
+  StopLoading();
   Aftermath aftermath;
   {
     absl::MutexLock lock(&mutex_);
-    stopped_ = true;
     for (auto& [name, model] : models_) {
-      for (const auto& version : model.versions) version->wanted = false;
-      Advance(name, model, aftermath);
+      model.spares.clear();
+      for (const auto& version : model.versions) version->wanted = version->stands_in = false;
+      Advance(model, aftermath);
+      available_.Set(name, model.Available());
     }
-    Publish();
-    changed_.SignalAll();
   }
   aftermath.dropped.clear();
   Tell();
-  loads_->Stop();
+  watch_.Stop();
+  const bool loads_ended = loads_.Stop(loads_deadline);
   {
     absl::MutexLock lock(&mutex_);
     const auto live = [&] {
       for (const auto& [name, model] : models_) {
         for (const auto& version : model.versions) {
-          if (version->live()) return true;
+          // Loads that did not end are nobody's to wait for.
+          if (version->live() && version->stage != ServableStage::kLoading) return true;
         }
       }
       return false;
     };
     while (live()) changed_.Wait(&mutex_);
   }
-  unloads_->Stop();
+  // What is loaded after all still needs them.
+  if (loads_ended) unloads_.Stop();
   Tell();
+  return loads_ended;
 }
 
 void Manager::Change(absl::string_view name, const std::function<void(Model&, Aftermath&)>& change) {
@@ -179,9 +149,9 @@ void Manager::Change(absl::string_view name, const std::function<void(Model&, Af
     auto model = models_.find(name);
     if (model == models_.end()) model = models_.emplace(std::string(name), Model()).first;
     change(model->second, aftermath);
-    Advance(model->first, model->second, aftermath);
-    Forget(model->second);
-    Publish();
+    Advance(model->second, aftermath);
+    available_.Set(model->first, model->second.Available());
+    Forget(model->first, model->second);
     changed_.SignalAll();
   }
   aftermath.dropped.clear();
@@ -206,18 +176,26 @@ void Manager::Tell() {
   }
 }
 
-void Manager::SetStage(Version& version, ServableStage stage, absl::Status status, Aftermath& aftermath) {
+void Manager::SetStage(Version& version, ServableStage stage, absl::Status status, ServableWait wait) {
   version.stage = stage;
   version.status = std::move(status);
-  version.waits_for_retry = false;
-  untold_.push_back({version.source.id, stage, version.status});
+  version.wait = wait;
+  version.whole = false;
+  untold_.push_back(version.state());
 }
 
-void Manager::Advance(const std::string& name, Model& model, Aftermath& aftermath) {
-  bool any_wanted = false, wanted_available = false, unwanted_live = false;
+void Manager::Advance(Model& model, Aftermath& aftermath) {
+  model.ChooseSpares();
+  UnloadUnwanted(model, aftermath);
+  if (!stopped_) StartLoads(model);
+}
+
+void Manager::UnloadUnwanted(Model& model, Aftermath& aftermath) {
+  bool any_wanted = false, wanted_available = false, wanted_whole = false;
   for (const auto& version : model.versions) {
     any_wanted |= version->wanted;
     wanted_available |= version->wanted && version->stage == ServableStage::kAvailable;
+    wanted_whole |= version->wanted && version->whole;
   }
   // A wanted incarnation of the same number that is not available yet.
   const auto awaits_successor = [&](const Version& version) {
@@ -228,185 +206,166 @@ void Manager::Advance(const std::string& name, Model& model, Aftermath& aftermat
     }
     return false;
   };
+  const bool resources = options_.transition == ManagerOptions::Transition::kPreserveResources;
   for (const auto& version : model.versions) {
     if (version->wanted) continue;
-    if (version->stage == ServableStage::kStart || version->waits_for_retry) {
-      SetStage(*version, ServableStage::kEnd, version->status, aftermath);
+    if (version->stage == ServableStage::kStart || version->wait == ServableWait::kRetry) {
+      SetStage(*version, ServableStage::kEnd, version->status);
     } else if (version->stage == ServableStage::kAvailable) {
-      const bool keep = options_.transition == ManagerOptions::Transition::kPreserveAvailability &&
-                        any_wanted && (!wanted_available || awaits_successor(*version));
+      const bool keep =
+          any_wanted && (!wanted_available || awaits_successor(*version)) && !(resources && wanted_whole);
       if (!keep) StartUnload(*version, aftermath);
     }
-    unwanted_live |= version->live();
-  }
-  if (options_.transition == ManagerOptions::Transition::kPreserveResources && unwanted_live) return;
-  for (const auto& version : model.versions) {
-    if (version->wanted && version->stage == ServableStage::kStart) StartLoad(version, aftermath);
   }
 }
 
-void Manager::StartLoad(const std::shared_ptr<Version>& version, Aftermath& aftermath) {
-  SetStage(*version, ServableStage::kLoading, absl::OkStatus(), aftermath);
-  loads_->Add([this, version] { Load(version); });
+void Manager::StartLoads(Model& model) {
+  bool unwanted_live = false;
+  for (const auto& version : model.versions) {
+    unwanted_live |= !version->wanted && version->live() && version->wait != ServableWait::kHungLoad;
+  }
+  const bool resources = options_.transition == ManagerOptions::Transition::kPreserveResources;
+  for (const auto& version : model.versions) {
+    const bool waits = version->wait != ServableWait::kNothing || version->checking;
+    if (!version->wanted || version->stage != ServableStage::kStart || waits) continue;
+    if (!resources || !unwanted_live) {
+      SetStage(*version, ServableStage::kLoading, absl::OkStatus());
+      loads_.Add([this, version] { Load(version); });
+    } else if (!version->whole) {
+      // What is served makes room for what can be loaded only.
+      version->checking = true;
+      loads_.Add([this, version] { CheckWhole(version); });
+    }
+  }
 }
 
 void Manager::StartUnload(Version& version, Aftermath& aftermath) {
-  SetStage(version, ServableStage::kUnloading, absl::OkStatus(), aftermath);
+  SetStage(version, ServableStage::kUnloading, absl::OkStatus());
   aftermath.dropped.push_back(std::move(version.servable));
 }
 
+template <typename Result, typename Work>
+Result Manager::RunLoader(const std::shared_ptr<Version>& version, const Work& work) {
+  std::uint64_t run;
+  {
+    absl::MutexLock lock(&mutex_);
+    run = version->run = ++last_run_;
+  }
+  if (options_.load_timeout < absl::InfiniteDuration()) {
+    watch_.Add([this, version, run] { ReportHung(version, run); }, absl::Now() + options_.load_timeout);
+  }
+  Result result = [&]() -> Result {
+    try {
+      return work(*loader_factory_(version->source));
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError("There is no memory to load it.");
+    } catch (const std::exception& error) {
+      return absl::ResourceExhaustedError(absl::StrCat("It could not be loaded: ", error.what()));
+    }
+  }();
+  absl::MutexLock lock(&mutex_);
+  version->run = 0;
+  if (version->has_extra_thread) loads_.RemoveThread();
+  version->has_extra_thread = false;
+  return result;
+}
+
+void Manager::ReportHung(const std::shared_ptr<Version>& version, std::uint64_t run) {
+  Change(version->source.id.name, [&](Model&, Aftermath&) {
+    if (version->run != run) return;
+    SetStage(*version, version->stage,
+             absl::DeadlineExceededError(absl::StrCat("It has been loading for more than ",
+                                                      absl::FormatDuration(options_.load_timeout),
+                                                      " and may hang.")),
+             ServableWait::kHungLoad);
+    version->has_extra_thread = true;
+    loads_.AddThread();
+  });
+}
+
+void Manager::CheckWhole(const std::shared_ptr<Version>& version) {
+  const absl::Status status =
+      RunLoader<absl::Status>(version, [](Loader& loader) { return loader.CheckWhole(); });
+  Change(version->source.id.name, [&](Model&, Aftermath&) {
+    version->checking = false;
+    if (version->stage != ServableStage::kStart) return;  // not wanted any more
+    version->wait = ServableWait::kNothing;
+    // What is wrong otherwise, the load says.
+    version->whole = !IsNotWhole(status);
+    if (!version->whole) SetStage(*version, ServableStage::kStart, status, ServableWait::kFiles);
+  });
+}
+
 void Manager::Load(const std::shared_ptr<Version>& version) {
-  const std::string& name = version->source.id.name;
   bool go_on = false;
-  Change(name, [&](Model&, Aftermath& aftermath) {
+  Change(version->source.id.name, [&](Model&, Aftermath&) {
     if (version->stage != ServableStage::kLoading) return;  // given up while it waited for another attempt
-    version->waits_for_retry = false;
-    go_on = version->wanted;
-    if (!go_on) SetStage(*version, ServableStage::kEnd, version->status, aftermath);
+    version->wait = ServableWait::kNothing;
+    go_on = version->wanted && !stopped_;
+    if (!go_on) SetStage(*version, ServableStage::kEnd, version->status);
   });
   if (!go_on) return;
+  using Result = absl::StatusOr<std::unique_ptr<const Servable>>;
+  Loaded(version, RunLoader<Result>(version, [](Loader& loader) -> Result {
+           if (absl::Status status = loader.CheckWhole(); !status.ok()) return status;
+           return loader.Load();
+         }));
+}
 
-  absl::StatusOr<std::unique_ptr<const Servable>> loaded = loader_factory_(version->source)->Load();
-
-  Change(name, [&](Model&, Aftermath& aftermath) {
+void Manager::Loaded(const std::shared_ptr<Version>& version,
+                     absl::StatusOr<std::unique_ptr<const Servable>> loaded) {
+  Change(version->source.id.name, [&](Model&, Aftermath& aftermath) {
     if (loaded.ok()) {
       // The last holder, who may be a call, only hands the servable over to an unload thread.
       version->servable =
           std::shared_ptr<const Servable>(loaded->release(), [this, version](const Servable* servable) {
-            unloads_->Add([this, version, servable] { Unload(version, servable); });
+            try {
+              unloads_.Add([this, version, servable] { Unload(version, servable); });
+            } catch (const std::bad_alloc&) {
+              Unload(version, servable);
+            }
           });
-      if (version->wanted) {
-        SetStage(*version, ServableStage::kAvailable, absl::OkStatus(), aftermath);
+      if (version->wanted && !stopped_) {
+        SetStage(*version, ServableStage::kAvailable, absl::OkStatus());
       } else {
         StartUnload(*version, aftermath);
       }
       return;
     }
+    const absl::Status& status = loaded.status();
+    if (!version->wanted || stopped_) return SetStage(*version, ServableStage::kEnd, status);
+    if (IsNotWhole(status)) return SetStage(*version, ServableStage::kStart, status, ServableWait::kFiles);
     ++version->failures;
-    if (version->wanted && IsTransient(loaded.status()) && version->failures <= options_.max_load_retries &&
-        !stopped_) {
-      SetStage(*version, ServableStage::kLoading, loaded.status(), aftermath);
-      version->waits_for_retry = true;
-      loads_->Add([this, version] { Load(version); }, absl::Now() + options_.load_retry_interval);
-      return;
+    if (!IsTransient(status) || version->failures > options_.max_load_retries) {
+      return SetStage(*version, ServableStage::kEnd, status);
     }
-    SetStage(*version, ServableStage::kEnd, loaded.status(), aftermath);
+    SetStage(*version, ServableStage::kLoading, status, ServableWait::kRetry);
+    loads_.Add([this, version] { Load(version); }, absl::Now() + options_.load_retry_interval);
   });
 }
 
 void Manager::Unload(const std::shared_ptr<Version>& version, const Servable* servable) {
   delete servable;
-  Change(version->source.id.name, [&](Model&, Aftermath& aftermath) {
-    SetStage(*version, ServableStage::kEnd, absl::OkStatus(), aftermath);
-  });
+  Change(version->source.id.name,
+         [&](Model&, Aftermath&) { SetStage(*version, ServableStage::kEnd, absl::OkStatus()); });
   base::ReturnMemorySoon();
 }
 
-void Manager::Forget(Model& model) {
-  auto& versions = model.versions;
-  // Of those that ended and are not wanted, one for each number and the latest few.
-  std::size_t ended = 0;
-  bool all_ended = true;
-  for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
-    Version& one = **version;
-    all_ended &= one.stage == ServableStage::kEnd && !one.wanted;
-    if (one.stage != ServableStage::kEnd || one.wanted) continue;
-    const bool superseded =
-        std::any_of(versions.rbegin(), version, [&](const std::shared_ptr<Version>& other) {
-          return other != nullptr && other->source.id.version == one.source.id.version;
-        });
-    if (superseded || ++ended > kRememberedEnds) version->reset();
-  }
-  versions.erase(std::remove(versions.begin(), versions.end(), nullptr), versions.end());
-  if (!all_ended || versions.empty()) return;
-  const std::string& name = versions.front()->source.id.name;
+void Manager::Forget(const std::string& name, Model& model) {
+  if (!model.ForgetEnded(kRememberedEnds)) return;
   if (std::find(ended_models_.begin(), ended_models_.end(), name) != ended_models_.end()) return;
   ended_models_.push_back(name);
   while (ended_models_.size() > kRememberedModels) {
     const auto oldest = models_.find(ended_models_.front());
     ended_models_.pop_front();
-    if (oldest == models_.end()) continue;
-    const auto& known = oldest->second.versions;
-    if (std::all_of(known.begin(), known.end(), [](const std::shared_ptr<Version>& version) {
-          return version->stage == ServableStage::kEnd && !version->wanted;
-        })) {
-      models_.erase(oldest);
-    }
+    if (oldest == models_.end() || !oldest->second.HasEnded()) continue;
+    available_.Set(oldest->first, {});
+    models_.erase(oldest);
   }
-}
-
-void Manager::Publish() {
-  static std::atomic<std::uint64_t> last_number{0};
-  auto snapshot = std::make_shared<Snapshot>();
-  snapshot->number = ++last_number;
-  for (auto& [name, model] : models_) {
-    Snapshot::Entry entry;
-    const auto available = [&entry](std::int64_t number) {
-      return std::any_of(entry.versions.begin(), entry.versions.end(),
-                         [&](const auto& version) { return version.first == number; });
-    };
-    for (const auto& version : model.versions) {
-      if (version->stage == ServableStage::kAvailable) {
-        entry.versions.emplace_back(version->source.id.version, version->servable);
-      }
-    }
-    // Of two incarnations, the later comes first.
-    std::reverse(entry.versions.begin(), entry.versions.end());
-    std::stable_sort(entry.versions.begin(), entry.versions.end(),
-                     [](const auto& a, const auto& b) { return a.first > b.first; });
-    entry.labels = model.labels;
-    for (auto& [label, number] : entry.labels) {
-      const auto before = model.labels_in_force.find(label);
-      if (before != model.labels_in_force.end() && !available(number) && available(before->second)) {
-        number = before->second;
-      }
-    }
-    model.labels_in_force = entry.labels;
-    snapshot->models.emplace(name, std::move(entry));
-  }
-  snapshot_ = std::move(snapshot);
-  snapshot_number_.store(snapshot_->number, std::memory_order_release);
-}
-
-const Manager::Snapshot& Manager::Current() const {
-  thread_local std::shared_ptr<const Snapshot> current;
-  if (current == nullptr || current->number != snapshot_number_.load(std::memory_order_acquire)) {
-    absl::MutexLock lock(&mutex_);
-    current = snapshot_;
-  }
-  return *current;
 }
 
 absl::StatusOr<std::shared_ptr<const Servable>> Manager::Find(const ModelSpec& spec) const {
-  if (spec.name.empty()) return absl::InvalidArgumentError("ModelSpec has no name specified.");
-  if (spec.version.has_value() && !spec.label.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("Both version ", *spec.version, " and version label '",
-                                                   spec.label, "' of model ", spec.name,
-                                                   " were asked for; a request names one or neither."));
-  }
-  while (true) {
-    const Snapshot& snapshot = Current();
-    const auto model = snapshot.models.find(spec.name);
-    std::optional<std::int64_t> number = spec.version;
-    if (!spec.label.empty()) {
-      if (model == snapshot.models.end() || model->second.labels.count(spec.label) == 0) {
-        return absl::InvalidArgumentError(absl::StrCat("Unrecognized servable version label: ", spec.label));
-      }
-      number = model->second.labels.find(spec.label)->second;
-    }
-    if (model != snapshot.models.end()) {
-      for (const auto& [available, weak] : model->second.versions) {
-        if (number.has_value() && available != *number) continue;
-        if (std::shared_ptr<const Servable> servable = weak.lock()) return servable;
-      }
-    }
-    // What a newer snapshot has dropped may have gone while this one was read.
-    if (snapshot.number != snapshot_number_.load(std::memory_order_acquire)) continue;
-    return absl::NotFoundError(
-        number.has_value()
-            ? absl::StrCat("Servable not found for request: Specific(", spec.name, ", ", *number, ")")
-            : absl::StrCat("Servable not found for request: Latest(", spec.name, ")"));
-  }
+  return available_.Find(spec);
 }
 
 absl::StatusOr<std::vector<ServableState>> Manager::States(const ModelSpec& spec) const {
@@ -439,8 +398,7 @@ absl::StatusOr<std::vector<ServableState>> Manager::States(const ModelSpec& spec
     return absl::NotFoundError(absl::StrCat("Could not find version ", *number, " of model ", spec.name));
   }
   std::vector<ServableState> states;
-  for (const auto& [_, version] : by_number)
-    states.push_back({version->source.id, version->stage, version->status});
+  for (const auto& [_, version] : by_number) states.push_back(version->state());
   return states;
 }
 
@@ -449,7 +407,7 @@ std::vector<ServableState> Manager::AllStates() const {
   std::vector<ServableState> states;
   for (const auto& [name, model] : models_) {
     for (const auto& version : model.versions) {
-      states.push_back({version->source.id, version->stage, version->status});
+      states.push_back(version->state());
     }
   }
   return states;

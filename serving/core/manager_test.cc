@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <new>
 #include <set>
 #include <string>
 #include <thread>
@@ -52,12 +53,18 @@ class ManagerTest : public ::testing::Test {
 
   struct FakeLoader : Loader {
     FakeLoader(ManagerTest* test, VersionSource source) : test(test), source(std::move(source)) {}
+    absl::Status CheckWhole() override { return test->CheckWhole(source); }
     absl::StatusOr<std::unique_ptr<const Servable>> Load() override { return test->Load(source); }
     ManagerTest* const test;
     const VersionSource source;
   };
 
+  absl::Status CheckWhole(const VersionSource& source) {
+    return source.stamp == "partial" ? NotWholeError("variables") : absl::OkStatus();
+  }
+
   absl::StatusOr<std::unique_ptr<const Servable>> Load(const VersionSource& source) {
+    if (source.stamp == "huge") throw std::bad_alloc();
     absl::MutexLock lock(&mutex_);
     const std::pair<std::string, std::int64_t> key(source.id.name, source.id.version);
     const auto held = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return held_.count(key) == 0; };
@@ -91,12 +98,15 @@ class ManagerTest : public ::testing::Test {
     return loads_[{name, version}];
   }
 
+  static VersionSource Source(const std::string& name, std::int64_t version,
+                              const std::string& folder = "/models", const std::string& stamp = "",
+                              const std::string& contents = "") {
+    return {{name, version}, folder + "/" + std::to_string(version), stamp, contents};
+  }
   void Aspire(const std::string& name, const std::vector<std::int64_t>& versions,
               const std::string& folder = "/models", const std::string& stamp = "") {
     std::vector<VersionSource> sources;
-    for (const std::int64_t version : versions) {
-      sources.push_back({{name, version}, folder + "/" + std::to_string(version), stamp});
-    }
+    for (const std::int64_t version : versions) sources.push_back(Source(name, version, folder, stamp));
     manager_->Aspire(name, std::move(sources));
   }
 
@@ -187,7 +197,7 @@ TEST_F(ManagerTest, UnloadsFirstWhenResourcesAreToBePreserved) {
   WaitFor("m", 1, ServableStage::kAvailable);
   auto held = *manager_->Find({"m", 1, ""});
   Aspire("m", {2});
-  EXPECT_EQ(Stage("m", 1), ServableStage::kUnloading);
+  WaitFor("m", 1, ServableStage::kUnloading);
   EXPECT_EQ(Stage("m", 2), ServableStage::kStart);
   EXPECT_EQ(Latest("m"), -1);
   held.reset();
@@ -211,6 +221,125 @@ TEST_F(ManagerTest, RetriesTransientErrorsOnly) {
   EXPECT_EQ(Loads("lasting", 1), 3);
   EXPECT_EQ(Stage("permanent", 1), ServableStage::kEnd);
   EXPECT_EQ(Loads("permanent", 1), 1);
+}
+
+TEST_F(ManagerTest, TakesAVersionWhenItIsWhole) {
+  for (const auto transition :
+       {ManagerOptions::Transition::kPreserveAvailability, ManagerOptions::Transition::kPreserveResources}) {
+    ManagerOptions options;
+    options.transition = transition;
+    Make(options);
+    Aspire("m", {1});
+    WaitFor("m", 1, ServableStage::kAvailable);
+    Aspire("m", {2}, "/models", "partial");
+    // Nobody waits for it: who copies it may have stopped.
+    ASSERT_TRUE(manager_->WaitUntilSettled({"m"}, absl::InfiniteFuture()));
+    manager_->WaitUntilTried();
+    const ServableState state = manager_->States({"m", 2, ""})->front();
+    EXPECT_EQ(state.stage, ServableStage::kStart);
+    EXPECT_EQ(state.wait, ServableWait::kFiles);
+    EXPECT_EQ(state.status.message(), "waits for variables");
+    EXPECT_EQ(Latest("m"), 1);
+    Aspire("m", {2}, "/models", "partial");
+    EXPECT_EQ(Stage("m", 2), ServableStage::kStart);
+    Aspire("m", {2}, "/models", "whole");
+    WaitFor("m", 2, ServableStage::kAvailable);
+    WaitFor("m", 1, ServableStage::kEnd);
+    EXPECT_EQ(Latest("m"), 2);
+  }
+}
+
+TEST_F(ManagerTest, ASpareStandsInForAVersionThatCannotBeServed) {
+  Make();
+  Fail("m", 3, 1, absl::InvalidArgumentError("broken"));
+  const auto aspire = [&](const std::string& stamp, std::int64_t number) {
+    manager_->Aspire("m", {Source("m", number, "/models", stamp)}, {Source("m", 2), Source("m", 1)});
+  };
+  aspire("partial", 3);
+  manager_->WaitUntilTried();
+  EXPECT_EQ(Latest("m"), 2);
+  EXPECT_EQ(Loads("m", 1), 0);
+  EXPECT_EQ(Stage("m", 3), ServableStage::kStart);
+  // It fails, and then it is right.
+  aspire("broken", 3);
+  WaitFor("m", 3, ServableStage::kEnd);
+  EXPECT_EQ(Latest("m"), 2);
+  aspire("whole", 3);
+  WaitFor("m", 3, ServableStage::kAvailable);
+  WaitFor("m", 2, ServableStage::kEnd);
+  EXPECT_EQ(Latest("m"), 3);
+  EXPECT_EQ(Loads("m", 1), 0);
+}
+
+TEST_F(ManagerTest, OtherContentsAreLoadedBesideTheOldOnesAndTakeTheirPlace) {
+  Make();
+  manager_->Aspire("m", {Source("m", 1, "/models", "a", "half a vocabulary")});
+  WaitFor("m", 1, ServableStage::kAvailable);
+  manager_->Aspire("m", {Source("m", 1, "/models", "b", "half a vocabulary")});
+  EXPECT_EQ(Loads("m", 1), 1);
+  manager_->Aspire("m", {Source("m", 1, "/models", "partial", "no vocabulary")});
+  ASSERT_TRUE(manager_->WaitUntilSettled({"m"}, absl::InfiniteFuture()));
+  EXPECT_EQ(Latest("m"), 1);
+  manager_->Aspire("m", {Source("m", 1, "/models", "c", "a vocabulary")});
+  ASSERT_TRUE(manager_->WaitUntilSettled({"m"}, absl::InfiniteFuture()));
+  EXPECT_EQ(Loads("m", 1), 2);
+  EXPECT_EQ(Latest("m"), 1);
+  manager_->Stop();
+  EXPECT_EQ(Latest("m"), -1);
+}
+
+TEST_F(ManagerTest, LoadsThatHangHoldUpNobody) {
+  ManagerOptions options;
+  options.load_timeout = absl::Milliseconds(1);
+  Make(options);
+  // As many as there are threads.
+  Hold("a", 1);
+  Hold("b", 1);
+  Aspire("a", {1});
+  Aspire("b", {1});
+  Aspire("c", {1});
+  WaitFor("c", 1, ServableStage::kAvailable);
+  ASSERT_TRUE(manager_->WaitUntilSettled({"a", "b", "c"}, absl::InfiniteFuture()));
+  manager_->WaitUntilTried();
+  const ServableState state = manager_->States({"a", 1, ""})->front();
+  EXPECT_EQ(state.stage, ServableStage::kLoading);
+  EXPECT_EQ(state.wait, ServableWait::kHungLoad);
+  EXPECT_THAT(std::string(state.status.message()), HasSubstr("more than 1ms"));
+  // It may have been slow only.
+  Release("a", 1);
+  WaitFor("a", 1, ServableStage::kAvailable);
+  EXPECT_FALSE(manager_->Stop(absl::Now()));
+  EXPECT_EQ(Stage("a", 1), ServableStage::kEnd);
+  Release("b", 1);
+  EXPECT_TRUE(manager_->Stop());
+}
+
+TEST_F(ManagerTest, AnExceptionInALoadCostsOneVersion) {
+  ManagerOptions options;
+  options.max_load_retries = 0;
+  Make(options);
+  Aspire("m", {1}, "/models", "huge");
+  WaitFor("m", 1, ServableStage::kEnd);
+  EXPECT_TRUE(absl::IsResourceExhausted(manager_->States({"m", 1, ""})->front().status));
+  Aspire("n", {1});
+  WaitFor("n", 1, ServableStage::kAvailable);
+}
+
+TEST_F(ManagerTest, NobodyWaitsForLoadsWhenLoadingIsStopped) {
+  Make();
+  Aspire("m", {1});
+  WaitFor("m", 1, ServableStage::kAvailable);
+  Hold("m", 2);
+  Aspire("m", {2});
+  WaitFor("m", 2, ServableStage::kLoading);
+  std::thread waiter([&] {
+    manager_->WaitUntilTried();
+    EXPECT_FALSE(manager_->WaitUntilSettled({"m"}, absl::InfiniteFuture()));
+  });
+  manager_->StopLoading();
+  waiter.join();
+  EXPECT_EQ(Latest("m"), 1);
+  Release("m", 2);
 }
 
 TEST_F(ManagerTest, GivesUpARetryThatIsNotWantedAnyMore) {

@@ -27,10 +27,22 @@ struct ModelSpec {
 // that never became available ended. Numbered as tensorflow.serving.ModelVersionStatus.State.
 enum class ServableStage { kStart = 10, kLoading = 20, kAvailable = 30, kUnloading = 40, kEnd = 50 };
 
+// What a version that is not available waits for; `status` says more.
+enum class ServableWait {
+  kNothing,
+  kRetry,     // kLoading: an attempt failed, another follows
+  kFiles,     // kStart: it is not whole; it is looked at again when its files change
+  kHungLoad,  // kLoading: it takes longer than a load should
+};
+
 struct ServableState {
   ServableId id;
   ServableStage stage = ServableStage::kStart;
   absl::Status status;
+  ServableWait wait = ServableWait::kNothing;
+
+  // Whether it was tried: it is available, has ended, or waits for something.
+  bool tried() const { return stage >= ServableStage::kAvailable || wait != ServableWait::kNothing; }
 };
 
 // Thread-safe. Find() is on every request's path: it takes no lock that a load or an unload holds for long.

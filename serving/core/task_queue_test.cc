@@ -1,6 +1,9 @@
 #include "serving/core/task_queue.h"
 
+#include <sys/resource.h>
+
 #include <atomic>
+#include <new>
 #include <vector>
 
 #include "absl/synchronization/barrier.h"
@@ -52,6 +55,50 @@ TEST(TaskQueueTest, StopFinishesWhatIsDueAndDropsTheRest) {
   queue.Add([&] { done += 1000; });
   queue.Stop();
   EXPECT_EQ(done, 5);
+}
+
+TEST(TaskQueueTest, ATaskThatThrowsCostsOnlyItself) {
+  TaskQueue queue("test", 1);
+  absl::Notification done;
+  queue.Add([] { throw std::bad_alloc(); });
+  queue.Add([&] { done.Notify(); });
+  done.WaitForNotification();
+}
+
+TEST(TaskQueueTest, AThreadThatHangsIsReplaced) {
+  TaskQueue queue("test", 1);
+  absl::Notification hangs, replaced, release, after;
+  queue.Add([&] {
+    hangs.Notify();
+    release.WaitForNotification();
+    queue.RemoveThread();
+  });
+  queue.Add([&] { replaced.Notify(); });
+  hangs.WaitForNotification();
+  EXPECT_FALSE(replaced.HasBeenNotified());
+  queue.AddThread();
+  replaced.WaitForNotification();
+  EXPECT_FALSE(queue.Stop(absl::Now()));
+  release.Notify();
+  EXPECT_TRUE(queue.Stop());
+}
+
+// With no room for another stack, the one thread does it all.
+TEST(TaskQueueTest, DoesAllTasksWhenTheSystemGivesNoThreads) {
+  TaskQueue queue("test", 64);
+  absl::Notification begin;
+  std::atomic<int> done{0};
+  queue.Add([&] { begin.WaitForNotification(); });
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 1;
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &none), 0);
+  for (int i = 0; i < 20; ++i) queue.Add([&] { ++done; });
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  begin.Notify();
+  queue.Stop();
+  EXPECT_EQ(done, 20);
 }
 
 }  // namespace

@@ -132,9 +132,8 @@ std::map<std::string, DeviceCut> CutSignatures(const DeviceCalls& calls, Signatu
 }
 
 absl::StatusOr<std::unique_ptr<const Servable>> Load(const VersionSource& source,
-                                                     const SavedModelOptions& options) {
-  MetaGraphDef meta_graph;
-  TFIPU_RETURN_IF_ERROR(tensorflow::ReadMetaGraphDefFromSavedModel(source.path, options.tags, &meta_graph));
+                                                     const SavedModelOptions& options,
+                                                     MetaGraphDef meta_graph) {
   TFIPU_ASSIGN_OR_RETURN(Signatures signatures, SignaturesOf(meta_graph));
 
   const EngineScope scope{source.id.name, source.id.version, source.incarnation};
@@ -163,14 +162,26 @@ absl::StatusOr<std::unique_ptr<const Servable>> Load(const VersionSource& source
   return std::unique_ptr<const Servable>(std::move(servable));
 }
 
+absl::Status WithPath(const absl::Status& status, const std::string& path) {
+  if (absl::StrContains(status.message(), path)) return status;
+  return absl::Status(status.code(), absl::StrCat("SavedModel ", path, ": ", status.message()));
+}
+
 }  // namespace
 
+absl::StatusOr<MetaGraphDef> ReadMetaGraph(const std::string& path, const SavedModelOptions& options) {
+  MetaGraphDef meta_graph;
+  const absl::Status status = tensorflow::ReadMetaGraphDefFromSavedModel(path, options.tags, &meta_graph);
+  if (!status.ok()) return WithPath(status, path);
+  return meta_graph;
+}
+
 absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const VersionSource& source,
-                                                                       const SavedModelOptions& options) {
-  absl::StatusOr<std::unique_ptr<const Servable>> loaded = Load(source, options);
-  if (loaded.ok() || absl::StrContains(loaded.status().message(), source.path)) return loaded;
-  return absl::Status(loaded.status().code(),
-                      absl::StrCat("SavedModel ", source.path, ": ", loaded.status().message()));
+                                                                       const SavedModelOptions& options,
+                                                                       MetaGraphDef meta_graph) {
+  absl::StatusOr<std::unique_ptr<const Servable>> loaded = Load(source, options, std::move(meta_graph));
+  if (!loaded.ok()) return WithPath(loaded.status(), source.path);
+  return loaded;
 }
 
 }  // namespace tfipu::serving

@@ -12,6 +12,7 @@
 #include "serving/core/loader.h"
 #include "serving/servables/servable.h"
 #include "tensorflow/core/protobuf/config.pb.h"
+#include "tensorflow/core/protobuf/meta_graph.pb.h"
 
 namespace tfipu::serving {
 
@@ -28,15 +29,21 @@ struct SavedModelOptions {
   bool enforce_shapes = false;
 };
 
-// Loads the SavedModel at the path into a session of its own, which gets name and version of `id` as session
-// metadata: there device operations find the scope of their engines' names. The default signature and a few
-// others are made ready, and the model's initialisation starts what it starts (engines with their
-// executables): what is wrong with that is an error now, not of a call later. The error is TensorFlow's or
-// the engine's own and names the path or the signature.
+// The meta graph with the options' tags of the SavedModel at the path. The error is TensorFlow's own and
+// names the path.
+absl::StatusOr<tensorflow::MetaGraphDef> ReadMetaGraph(const std::string& path,
+                                                       const SavedModelOptions& options);
+
+// Loads a meta graph that was read from the path into a session of its own, which gets name and version of
+// `id` as session metadata: there device operations find the scope of their engines' names. The default
+// signature and a few others are made ready, and the model's initialisation starts what it starts (engines
+// with their executables): what is wrong with that is an error now, not of a call later. The error is
+// TensorFlow's or the engine's own and names the path or the signature.
 //
 // The servable is immutable and thread-safe. Destroying it closes the session.
 absl::StatusOr<std::unique_ptr<const Servable>> LoadSavedModelServable(const VersionSource& source,
-                                                                       const SavedModelOptions& options);
+                                                                       const SavedModelOptions& options,
+                                                                       tensorflow::MetaGraphDef meta_graph);
 
 }  // namespace tfipu::serving
 

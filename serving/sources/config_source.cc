@@ -1,7 +1,5 @@
 #include "serving/sources/config_source.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -11,7 +9,7 @@
 #include "absl/time/clock.h"
 #include "cc/base/status_macros.h"
 #include "serving/core/log.h"
-#include "tensorflow/core/platform/env.h"
+#include "serving/core/text_proto.h"
 
 namespace tfipu::serving {
 
@@ -21,16 +19,16 @@ ConfigSource::ConfigSource(ConfigSourceOptions options, Manager* manager)
     : options_(std::move(options)),
       manager_(manager),
       folders_(options_.never_look ? absl::ZeroDuration() : options_.poll_interval,
-               [manager](absl::string_view model, std::vector<VersionSource> versions) {
-                 manager->Aspire(model, std::move(versions));
+               [manager](absl::string_view model, std::vector<VersionSource> versions,
+                         std::vector<VersionSource> spares) {
+                 manager->Aspire(model, std::move(versions), std::move(spares));
                }) {}
 
-ConfigSource::~ConfigSource() {
-  {
-    absl::MutexLock lock(&stop_mutex_);
-    stopped_ = true;
-  }
-  if (file_poller_.joinable()) file_poller_.join();
+ConfigSource::~ConfigSource() = default;
+
+void ConfigSource::Stop() {
+  if (file_poller_ != nullptr) file_poller_->Stop();
+  folders_.Stop();
 }
 
 absl::Status ConfigSource::Start(const ModelServerConfig& config) {
@@ -40,51 +38,53 @@ absl::Status ConfigSource::Start(const ModelServerConfig& config) {
 
 absl::Status ConfigSource::Reload(const ModelServerConfig& config) {
   absl::MutexLock lock(&mutex_);
-  return Apply(config, /*first=*/false);
+  const absl::Status status = Apply(config, /*first=*/false);
+  if (status.ok()) file_is_pending_ = false;
+  return status;
 }
 
 absl::Status ConfigSource::StartFromFile(const std::string& path, absl::Duration interval) {
   {
     absl::MutexLock lock(&mutex_);
-    TFIPU_RETURN_IF_ERROR(tensorflow::ReadFileToString(tensorflow::Env::Default(), path, &file_text_));
+    TFIPU_ASSIGN_OR_RETURN(file_text_, ReadTextFile(path));
     ModelServerConfig config;
     TFIPU_RETURN_IF_ERROR(ParseTextProto(file_text_, path, &config));
     TFIPU_RETURN_IF_ERROR(Apply(config, /*first=*/true));
   }
   if (interval <= absl::ZeroDuration()) return absl::OkStatus();
-  file_poller_ = std::thread([this, path, interval] {
-    while (true) {
-      {
-        absl::MutexLock lock(&stop_mutex_);
-        if (stop_mutex_.AwaitWithTimeout(absl::Condition(&stopped_), interval)) return;
-      }
-      PollFile(path);
-    }
-  });
-  pthread_setname_np(file_poller_.native_handle(), "poll-config");
+  file_poller_ = std::make_unique<PeriodicThread>("poll-config", interval, [this, path] { PollFile(path); });
   return absl::OkStatus();
 }
 
 void ConfigSource::PollFile(const std::string& path) {
   absl::MutexLock lock(&mutex_);
-  std::string text;
-  absl::Status status = tensorflow::ReadFileToString(tensorflow::Env::Default(), path, &text);
+  absl::StatusOr<std::string> text = ReadTextFile(path);
+  absl::Status status = text.status();
   if (status.ok()) {
-    if (text == file_text_) return;
-    file_text_ = text;
+    const bool has_changed = *text != file_text_;
+    if (!has_changed && !file_is_pending_) return;
+    if (has_changed) file_complaint_.clear();
+    file_text_ = *std::move(text);
     ModelServerConfig config;
-    status = ParseTextProto(text, path, &config);
+    status = ParseTextProto(file_text_, path, &config);
     if (status.ok()) status = Apply(config, /*first=*/false);
-    file_complaint_.clear();
+    file_is_pending_ = !status.ok() && !absl::IsInvalidArgument(status);
     if (status.ok()) LogInfo("The model config ", path, " has changed and is in effect.");
   }
+  if (absl::IsCancelled(status)) return;
   if (status.ok() || file_complaint_ == status.message()) return;
   file_complaint_ = std::string(status.message());
-  LogError("The model config ", path, " has changed and is not fully in effect: ", status.message());
+  LogError("The model config ", path, " has changed and is not fully in effect: ", status.message(),
+           file_is_pending_ ? "; it is applied again until it is." : "");
 }
 
 absl::Status ConfigSource::Apply(const ModelServerConfig& config, bool first) {
-  TFIPU_ASSIGN_OR_RETURN(const std::vector<ConfiguredModel> models, CheckModelConfig(config));
+  std::vector<ConfiguredModel> models;
+  if (first && config.has_model_config_list() && config.model_config_list().config().empty()) {
+    LogWarning("The model config lists no model: waiting for one that does.");
+  } else {
+    TFIPU_ASSIGN_OR_RETURN(models, CheckModelConfig(config));
+  }
   if (options_.check) TFIPU_RETURN_IF_ERROR(options_.check(models));
   if (options_.on_config) options_.on_config(models);
   std::vector<WatchedModel> watched;
@@ -106,7 +106,9 @@ absl::Status ConfigSource::Apply(const ModelServerConfig& config, bool first) {
   folders_.Watch(std::move(watched), !options_.never_look);
   if (first) return absl::OkStatus();
 
-  if (!manager_->WaitUntilSettled(names, absl::Now() + options_.reload_timeout)) {
+  const absl::Time deadline = absl::Now() + options_.reload_timeout;
+  if (!manager_->WaitUntilSettled(names, deadline)) {
+    if (absl::Now() < deadline) return absl::CancelledError("The server is shutting down.");
     return absl::DeadlineExceededError(absl::StrCat("The new model config is in effect, but after ",
                                                     absl::FormatDuration(options_.reload_timeout),
                                                     " not all of its models are loaded."));

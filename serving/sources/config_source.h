@@ -3,8 +3,8 @@
 #define SERVING_SOURCES_CONFIG_SOURCE_H_
 
 #include <functional>
+#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "serving/core/manager.h"
+#include "serving/core/periodic_thread.h"
 #include "serving/sources/file_system_source.h"
 #include "serving/sources/model_config.h"
 #include "tensorflow_serving/config/model_server_config.pb.h"
@@ -40,7 +41,7 @@ class ConfigSource {
   ~ConfigSource();
 
   // Takes the first config and returns without waiting for models. Labels may name versions that are not
-  // there yet.
+  // there yet. A list of models that is empty waits for a reload.
   absl::Status Start(const tensorflow::serving::ModelServerConfig& config);
 
   // Replaces the config: models not in it are unloaded, new ones loaded, changed base paths and policies
@@ -49,13 +50,19 @@ class ConfigSource {
   // An invalid config changes nothing (InvalidArgument). A label is moved only to a version that is
   // available, a new label likewise unless labels_for_unavailable_versions: FailedPrecondition otherwise, and
   // the labels of all models stay as they were, while the models themselves follow the config.
-  // DeadlineExceeded when loading takes longer than reload_timeout; it goes on. Unknown when the config is in
-  // effect but a model that it adds has no version that is available, with the reasons.
+  // DeadlineExceeded when loading takes longer than reload_timeout; it goes on. Cancelled when the source is
+  // stopped meanwhile. Unknown when the config is in effect but a model that it adds has no version that is
+  // available, with the reasons.
   absl::Status Reload(const tensorflow::serving::ModelServerConfig& config);
 
   // Reads `path` now and starts; then, when `interval` is positive, looks at the file that often and reloads
-  // when its text has changed. A file that is wrong then is logged and changes nothing.
+  // when its text has changed. A file that is wrong then is logged and changes nothing. One that is right but
+  // not fully in effect, as a label's version is not there yet, is applied at each look again until it is, or
+  // until a Reload() that succeeds.
   absl::Status StartFromFile(const std::string& path, absl::Duration interval);
+
+  // Nothing is looked at any more. Does not wait; the manager's StopLoading() ends what waits for models.
+  void Stop();
 
  private:
   absl::Status Apply(const tensorflow::serving::ModelServerConfig& config, bool first)
@@ -68,11 +75,10 @@ class ConfigSource {
   absl::Mutex mutex_;
   std::vector<std::string> models_ ABSL_GUARDED_BY(mutex_);
   std::string file_text_ ABSL_GUARDED_BY(mutex_);
+  bool file_is_pending_ ABSL_GUARDED_BY(mutex_) = false;  // right, but not fully in effect
   std::string file_complaint_ ABSL_GUARDED_BY(mutex_);
-  absl::Mutex stop_mutex_;
-  bool stopped_ ABSL_GUARDED_BY(stop_mutex_) = false;
-  std::thread file_poller_;
   FileSystemSource folders_;
+  std::unique_ptr<PeriodicThread> file_poller_;
 };
 
 }  // namespace tfipu::serving

@@ -1,5 +1,7 @@
 #include "serving/sources/config_source.h"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -7,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "serving/core/text_proto.h"
 #include "serving/servables/servable.h"
 
 namespace tfipu::serving {
@@ -182,11 +185,115 @@ TEST_F(ConfigSourceTest, FollowsAFileAndKeepsWhatIsServedWhenItIsBroken) {
   EXPECT_EQ(Found({"b", std::nullopt, ""}), 1);
 }
 
+TEST_F(ConfigSourceTest, AConfigThatListsNoModelIsRefused) {
+  AddVersion("a", 1);
+  ConfigSource source({}, &manager_);
+  ASSERT_TRUE(source.Start(Config(Text("a"))).ok());
+  ASSERT_TRUE(manager_.WaitUntilSettled({"a"}, absl::InfiniteFuture()));
+  for (const auto& config : {tensorflow::serving::ModelServerConfig(), Config(""),
+                             Config(Text("a", "model_version_policy { specific {} }"))}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(source.Reload(config)));
+    EXPECT_EQ(Found({"a", std::nullopt, ""}), 1);
+  }
+}
+
+TEST_F(ConfigSourceTest, AFileThatIsCutOrEmptyChangesNothing) {
+  AddVersion("a", 1);
+  AddVersion("b", 1);
+  const std::string path = (root_ / "models.config").string();
+  const std::string whole = "model_config_list { " + Text("a") + "}";
+  std::ofstream(path) << whole;
+  ConfigSource source({}, &manager_);
+  ASSERT_TRUE(source.StartFromFile(path, absl::Milliseconds(1)).ok());
+  ASSERT_TRUE(manager_.WaitUntilSettled({"a"}, absl::InfiniteFuture()));
+  const auto write = [&](const std::string& text) {
+    std::ofstream(path + ".new") << text;
+    fs::rename(path + ".new", path);
+  };
+  const auto demand_model_a = [&] {
+    // Long enough for some looks. A look that comes later finds the next text, which is no worse.
+    for (int i = 0; i < 20; ++i) {
+      ASSERT_EQ(Found({"a", std::nullopt, ""}), 1);
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  };
+  for (const std::string& text : {std::string(), std::string("# models"), whole.substr(0, whole.size() / 2),
+                                  std::string("model_config_list {}")}) {
+    write(text);
+    demand_model_a();
+  }
+  fs::remove(path);
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  demand_model_a();
+  fs::remove(path);
+  write("model_config_list { " + Text("b") + "}");
+  while (Found({"b", std::nullopt, ""}) != 1) absl::SleepFor(absl::Milliseconds(1));
+}
+
+TEST_F(ConfigSourceTest, ALabelInAFileIsAppliedWhenItsVersionComes) {
+  AddVersion("a", 1);
+  const std::string path = (root_ / "models.config").string();
+  const auto write = [&](const std::string& labels) {
+    std::ofstream(path + ".new") << "model_config_list { " +
+                                        Text("a", "model_version_policy { all {} }" + labels) + "}";
+    fs::rename(path + ".new", path);
+  };
+  const auto label = [](const std::string& name, int version) {
+    return "version_labels { key: \"" + name + "\" value: " + std::to_string(version) + " }";
+  };
+  write(label("stable", 1));
+  ConfigSourceOptions options;
+  options.poll_interval = absl::Milliseconds(1);
+  ConfigSource source(options, &manager_);
+  ASSERT_TRUE(source.StartFromFile(path, absl::Milliseconds(1)).ok());
+  write(label("stable", 1) + label("canary", 2));
+  absl::SleepFor(absl::Milliseconds(5));
+  AddVersion("a", 2);
+  while (Found({"a", std::nullopt, "canary"}) != 2) absl::SleepFor(absl::Milliseconds(1));
+  write(label("stable", 3) + label("canary", 2));
+  absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_EQ(Found({"a", std::nullopt, "stable"}), 1);
+  AddVersion("a", 3);
+  while (Found({"a", std::nullopt, "stable"}) != 3) absl::SleepFor(absl::Milliseconds(1));
+}
+
+TEST_F(ConfigSourceTest, AReloadTakesThePlaceOfAFileThatIsNotInEffect) {
+  AddVersion("a", 1);
+  AddVersion("b", 1);
+  const std::string path = (root_ / "models.config").string();
+  std::ofstream(path) << "model_config_list { " + Text("a") + "}";
+  ConfigSource source({}, &manager_);
+  ASSERT_TRUE(source.StartFromFile(path, absl::Milliseconds(1)).ok());
+  std::ofstream(path + ".new") << "model_config_list { " +
+                                      Text("a", "version_labels { key: \"x\" value: 9 }") + "}";
+  fs::rename(path + ".new", path);
+  absl::SleepFor(absl::Milliseconds(10));
+  ASSERT_TRUE(source.Reload(Config(Text("b"))).ok());
+  absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_EQ(Found({"b", std::nullopt, ""}), 1);
+}
+
+TEST_F(ConfigSourceTest, AListThatIsEmptyAtTheStartWaitsForAReload) {
+  AddVersion("a", 1);
+  const std::string path = (root_ / "models.config").string();
+  std::ofstream(path) << "model_config_list {}";
+  ConfigSource source({}, &manager_);
+  ASSERT_TRUE(source.StartFromFile(path, absl::ZeroDuration()).ok());
+  ASSERT_TRUE(source.Reload(Config(Text("a"))).ok());
+  EXPECT_EQ(Found({"a", std::nullopt, ""}), 1);
+}
+
 TEST_F(ConfigSourceTest, AFirstFileThatIsMissingOrWrongIsAnError) {
   ConfigSource source({}, &manager_);
   EXPECT_TRUE(absl::IsNotFound(source.StartFromFile((root_ / "none").string(), absl::ZeroDuration())));
   std::ofstream(root_ / "bad") << "nonsense {";
   EXPECT_TRUE(absl::IsInvalidArgument(source.StartFromFile((root_ / "bad").string(), absl::ZeroDuration())));
+  std::ofstream(root_ / "comment") << "# no model";
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(source.StartFromFile((root_ / "comment").string(), absl::ZeroDuration())));
+  ASSERT_EQ(mkfifo((root_ / "pipe").c_str(), 0600), 0);
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(source.StartFromFile((root_ / "pipe").string(), absl::ZeroDuration())));
 }
 
 }  // namespace

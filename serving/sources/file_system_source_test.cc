@@ -27,9 +27,11 @@ class FileSystemSourceTest : public ::testing::Test {
   ~FileSystemSourceTest() override { fs::remove_all(root_); }
 
   FileSystemSource::Sink Sink() {
-    return [this](absl::string_view model, std::vector<VersionSource> versions) {
+    return [this](absl::string_view model, std::vector<VersionSource> versions,
+                  std::vector<VersionSource> spares) {
       absl::MutexLock lock(&mutex_);
       told_[std::string(model)] = std::move(versions);
+      spares_[std::string(model)] = std::move(spares);
     };
   }
   std::vector<std::int64_t> Told(const std::string& model) {
@@ -47,7 +49,7 @@ class FileSystemSourceTest : public ::testing::Test {
 
   fs::path root_;
   absl::Mutex mutex_;
-  std::map<std::string, std::vector<VersionSource>> told_;
+  std::map<std::string, std::vector<VersionSource>> told_, spares_;
 };
 
 VersionPolicy All() {
@@ -115,6 +117,68 @@ TEST_F(FileSystemSourceTest, WatchReplacesModels) {
   source.Watch({moved});
   EXPECT_THAT(Told("a"), IsEmpty());
   EXPECT_THAT(Told("b"), ElementsAre(5));
+}
+
+TEST_F(FileSystemSourceTest, OfTwoFoldersOfOneNumberTheShortestNameCounts) {
+  for (const char* const folder : {"001", "1", "01", "02", "002"}) AddVersion("m", folder);
+  FileSystemSource source(absl::ZeroDuration(), Sink());
+  source.Watch({Model("m", All())});
+  ASSERT_THAT(Told("m"), ElementsAre(2, 1));
+  EXPECT_EQ(told_["m"][0].path, (root_ / "m" / "02").string());
+  EXPECT_EQ(told_["m"][1].path, (root_ / "m" / "1").string());
+}
+
+TEST_F(FileSystemSourceTest, TheVersionsBeforeTheLatestAreSpares) {
+  for (const char* const folder : {"1", "2", "3", "4"}) AddVersion("m", folder);
+  FileSystemSource source(absl::ZeroDuration(), Sink());
+  source.Watch({Model("m")});
+  EXPECT_THAT(Told("m"), ElementsAre(4));
+  ASSERT_EQ(spares_["m"].size(), FileSystemSource::kSpares);
+  EXPECT_EQ(spares_["m"][0].id.version, 3);
+  EXPECT_EQ(spares_["m"][1].id.version, 2);
+  // Who names versions wants no other.
+  VersionPolicy specific;
+  specific.kind = VersionPolicy::Kind::kSpecific;
+  specific.versions = {4};
+  source.Watch({Model("m", specific)});
+  EXPECT_THAT(spares_["m"], IsEmpty());
+}
+
+TEST_F(FileSystemSourceTest, ContentsAreToldWhenTheyStayTheSame) {
+  AddVersion("m", "1/assets");
+  const fs::path vocabulary = root_ / "m" / "1" / "assets" / "vocabulary";
+  std::ofstream(vocabulary) << "a";
+  FileSystemSource source(absl::ZeroDuration(), Sink());
+  source.Watch({Model("m")});
+  const std::string before = told_["m"][0].contents;
+  for (const char* const text : {"a b", "a b c", "a b c d"}) {
+    std::ofstream(vocabulary) << text;
+    source.Poll();
+    EXPECT_EQ(told_["m"][0].contents, before);
+  }
+  source.Poll();
+  const std::string after = told_["m"][0].contents;
+  EXPECT_NE(after, before);
+  // Other files say themselves whether they are whole.
+  std::ofstream(root_ / "m" / "1" / "saved_model.pb") << "graph";
+  std::ofstream(root_ / "m" / "1" / "assets" / ".vocabulary.rsync") << "a";
+  source.Poll();
+  source.Poll();
+  EXPECT_EQ(told_["m"][0].contents, after);
+}
+
+TEST_F(FileSystemSourceTest, AFileThatReplacesAnotherOfTheSameTimeAndSizeChangesTheStamp) {
+  AddVersion("m", "1");
+  const fs::path file = root_ / "m" / "1" / "saved_model.pb", other = root_ / "other";
+  std::ofstream(file) << "abc";
+  std::ofstream(other) << "xyz";
+  fs::last_write_time(other, fs::last_write_time(file));
+  FileSystemSource source(absl::ZeroDuration(), Sink());
+  source.Watch({Model("m")});
+  const std::string before = told_["m"][0].stamp;
+  fs::rename(other, file);
+  source.Poll();
+  EXPECT_NE(told_["m"][0].stamp, before);
 }
 
 TEST_F(FileSystemSourceTest, StampsChangeWithTheFiles) {

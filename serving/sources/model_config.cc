@@ -7,13 +7,9 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cc/base/local_file.h"
 #include "cc/base/status_macros.h"
-#include "google/protobuf/io/tokenizer.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/text_format.h"
-#include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/platform/path.h"
 
 namespace tfipu::serving {
@@ -21,41 +17,6 @@ namespace {
 
 using tensorflow::serving::ModelConfig;
 using tensorflow::serving::ModelServerConfig;
-
-// Messages within messages that a text may have; more would take the parser's whole stack.
-constexpr int kMaxNesting = 100;
-
-// Keeps the first error with its place.
-class FirstError : public google::protobuf::io::ErrorCollector {
- public:
-  void RecordError(int line, google::protobuf::io::ColumnNumber column, absl::string_view message) override {
-    if (text_.empty()) text_ = absl::StrCat("line ", line + 1, ", column ", column + 1, ": ", message);
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
-
-// The parser's own limit does not count messages within an Any.
-bool NestingIsBounded(absl::string_view text, FirstError* error) {
-  google::protobuf::io::ArrayInputStream stream(text.data(), static_cast<int>(text.size()));
-  // What is wrong with a token is for the parser to say.
-  FirstError ignored;
-  google::protobuf::io::Tokenizer tokenizer(&stream, &ignored);
-  tokenizer.set_comment_style(google::protobuf::io::Tokenizer::SH_COMMENT_STYLE);
-  int depth = 0;
-  while (tokenizer.Next()) {
-    const std::string& token = tokenizer.current().text;
-    if (token == "{" || token == "<" || token == "[") ++depth;
-    if (token == "}" || token == ">" || token == "]") --depth;
-    if (depth <= kMaxNesting) continue;
-    error->RecordError(tokenizer.current().line, tokenizer.current().column,
-                       absl::StrCat("found more than ", kMaxNesting, " messages within each other."));
-    return false;
-  }
-  return true;
-}
 
 absl::StatusOr<VersionPolicy> PolicyFrom(const ModelConfig& config) {
   VersionPolicy policy;
@@ -80,29 +41,12 @@ absl::StatusOr<VersionPolicy> PolicyFrom(const ModelConfig& config) {
 
 }  // namespace
 
-absl::Status ParseTextProto(absl::string_view text, absl::string_view name,
-                            google::protobuf::Message* message) {
-  FirstError error;
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&error);
-  if (NestingIsBounded(text, &error) && parser.ParseFromString(std::string(text), message)) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat(name, " is no ", message->GetDescriptor()->name(),
-                                                 " in protobuf text format: ", error.text()));
-}
-
-absl::Status ReadTextProto(const std::string& path, google::protobuf::Message* message) {
-  std::string text;
-  TFIPU_RETURN_IF_ERROR(tensorflow::ReadFileToString(tensorflow::Env::Default(), path, &text));
-  return ParseTextProto(text, path, message);
-}
-
 std::string AbsolutePath(absl::string_view path) {
-  if (path.empty() || path[0] == '/' || absl::StrContains(path, "://")) return std::string(path);
+  std::string local = LocalPath(path);
+  if (local.empty() || local[0] == '/' || IsRemotePath(path)) return local;
   char folder[4096];
-  if (getcwd(folder, sizeof(folder)) == nullptr) return std::string(path);
-  return tensorflow::io::JoinPath(folder, path);
+  if (getcwd(folder, sizeof(folder)) == nullptr) return local;
+  return tensorflow::io::JoinPath(folder, local);
 }
 
 absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(const ModelServerConfig& config) {
@@ -110,6 +54,9 @@ absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(const ModelServerC
     return absl::InvalidArgumentError(
         "The model config has custom_model_config, which this server does not know; expected "
         "model_config_list.");
+  }
+  if (config.model_config_list().config().empty()) {
+    return absl::InvalidArgumentError("The model config lists no model; expected at least one.");
   }
   std::vector<ConfiguredModel> models;
   std::set<std::string> names;
@@ -132,6 +79,10 @@ absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(const ModelServerC
     ConfiguredModel model;
     model.watched.name = proto.name();
     model.watched.base_path = AbsolutePath(proto.base_path());
+    if (model.watched.base_path.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("Model ", proto.name(), ": found base_path \"",
+                                                     proto.base_path(), "\", expected file:///path."));
+    }
     TFIPU_ASSIGN_OR_RETURN(model.watched.policy, PolicyFrom(proto));
     model.labels.insert(proto.version_labels().begin(), proto.version_labels().end());
     model.logging = proto.logging_config();

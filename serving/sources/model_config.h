@@ -10,17 +10,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "google/protobuf/message.h"
 #include "serving/sources/file_system_source.h"
 #include "tensorflow_serving/config/model_server_config.pb.h"
 
 namespace tfipu::serving {
-
-// Parses a protobuf text file. Errors are NotFound, or InvalidArgument with file, line and column.
-absl::Status ReadTextProto(const std::string& path, google::protobuf::Message* message);
-// The same of text already read; `name` stands for it in errors.
-absl::Status ParseTextProto(absl::string_view text, absl::string_view name,
-                            google::protobuf::Message* message);
 
 // A model of a checked config.
 struct ConfiguredModel {
@@ -29,13 +22,13 @@ struct ConfiguredModel {
   tensorflow::serving::LoggingConfig logging;
 };
 
-// Checks a config whole before any of it takes effect. InvalidArgument names the model and the field: no
-// name, a name twice, no base_path, a platform other than "tensorflow", specific without versions,
-// custom_model_config. A relative base path is meant from the working directory.
+// Checks a config whole before any of it takes effect. InvalidArgument says that it lists no model, or names
+// the model and the field: no name, a name twice, no base_path, a platform other than "tensorflow", specific
+// without versions, custom_model_config. A relative base path is meant from the working directory.
 absl::StatusOr<std::vector<ConfiguredModel>> CheckModelConfig(
     const tensorflow::serving::ModelServerConfig& config);
 
-// Makes a local path absolute; others ("gs://...") stay.
+// Makes a local path absolute, also one written as a "file://" URL; others ("gs://...") stay.
 std::string AbsolutePath(absl::string_view path);
 
 }  // namespace tfipu::serving

@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "serving/core/text_proto.h"
 
 namespace tfipu::serving {
 namespace {
@@ -69,6 +70,23 @@ TEST(ModelConfigTest, LatestMayNameMoreVersionsThanAnIntHolds) {
       " model_version_policy { latest { num_versions: 4294967295 } } } }");
   ASSERT_TRUE(models.ok()) << models.status();
   EXPECT_THAT((*models)[0].watched.policy.Choose({1, 2}), ElementsAre(2, 1));
+}
+
+TEST(ModelConfigTest, UrlsOfFilesAreLocalPaths) {
+  const auto models = Check(R"(model_config_list {
+      config { name: "a" base_path: "file:///models/a" } config { name: "b" base_path: "file://localhost/models/b" } })");
+  ASSERT_TRUE(models.ok()) << models.status();
+  EXPECT_EQ((*models)[0].watched.base_path, "/models/a");
+  EXPECT_EQ((*models)[1].watched.base_path, "/models/b");
+  EXPECT_THAT(
+      Check(R"(model_config_list { config { name: "a" base_path: "file://models" } })").status().ToString(),
+      HasSubstr("file:///path"));
+}
+
+TEST(ModelConfigTest, AConfigListsAModelAtLeast) {
+  for (const char* const text : {"", "# comment", "model_config_list {}"}) {
+    EXPECT_THAT(Check(text).status().ToString(), HasSubstr("lists no model")) << text;
+  }
 }
 
 }  // namespace

@@ -1,52 +1,58 @@
-#include "serving/health.h"
+#include "serving/server/model_health.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace tfipu::serving {
 namespace {
 
 const char* const kServices[] = {"", "tensorflow.serving.PredictionService",
-                                 "tensorflow.serving.ModelService"};
+                                 "tensorflow.serving.ModelService", "PredictionService", "ModelService"};
+
+bool IsService(const std::string& name) {
+  return std::find(std::begin(kServices), std::end(kServices), name) != std::end(kServices);
+}
 
 }  // namespace
 
-void Health::Start(Setter setter) {
+void ModelHealth::Start(Setter setter) {
   absl::MutexLock lock(&mutex_);
   setter_ = std::move(setter);
   told_.clear();
   Refresh();
 }
 
-void Health::SetModels(std::vector<std::string> models) {
+void ModelHealth::SetModels(std::vector<std::string> models) {
   absl::MutexLock lock(&mutex_);
   models_ = std::move(models);
   Refresh();
 }
 
-void Health::Update() {
+void ModelHealth::Update() {
   absl::MutexLock lock(&mutex_);
   Refresh();
 }
 
-void Health::Stop() {
+void ModelHealth::Stop() {
   absl::MutexLock lock(&mutex_);
   stopped_ = true;
   Refresh();
 }
 
-void Health::Set(const std::string& service, bool healthy) {
+void ModelHealth::Set(const std::string& service, bool healthy) {
   const auto told = told_.find(service);
   if (told != told_.end() && told->second == healthy) return;
   told_[service] = healthy;
   setter_(service, healthy);
 }
 
-void Health::Refresh() {
+void ModelHealth::Refresh() {
   if (!setter_) return;
   std::set<std::string> available, unsettled;
   for (const ServableState& state : directory_->AllStates()) {
     if (state.stage == ServableStage::kAvailable) available.insert(state.id.name);
-    if (state.stage < ServableStage::kAvailable) unsettled.insert(state.id.name);
+    if (!state.tried()) unsettled.insert(state.id.name);
   }
   bool settled = true;
   for (const std::string& model : models_)
@@ -55,12 +61,12 @@ void Health::Refresh() {
   for (const char* const service : kServices) Set(service, was_healthy_ && !stopped_);
   std::set<std::string> models(models_.begin(), models_.end());
   for (const auto& [service, _] : told_) {
-    if (models.count(service) == 0 && service != kServices[0] && service != kServices[1] &&
-        service != kServices[2]) {
-      models.insert(service);
-    }
+    if (!IsService(service)) models.insert(service);
   }
-  for (const std::string& model : models) Set(model, available.count(model) > 0 && !stopped_);
+  // A model of a service's name is asked for as the service.
+  for (const std::string& model : models) {
+    if (!IsService(model)) Set(model, available.count(model) > 0 && !stopped_);
+  }
 }
 
 }  // namespace tfipu::serving

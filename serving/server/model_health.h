@@ -1,6 +1,6 @@
-// What gRPC's health service answers.
-#ifndef SERVING_HEALTH_H_
-#define SERVING_HEALTH_H_
+// What gRPC's health service answers of the server and its models.
+#ifndef SERVING_SERVER_MODEL_HEALTH_H_
+#define SERVING_SERVER_MODEL_HEALTH_H_
 
 #include <functional>
 #include <map>
@@ -14,17 +14,18 @@
 
 namespace tfipu::serving {
 
-// A model is healthy while a version of it is available. The server ("" and the names of its gRPC services)
-// is healthy when every configured model is settled (available, or its versions have failed) and one at least
-// is available, and stays so while any model is available: one broken model does not take the others out of
-// service. Thread-safe.
-class Health {
+// A model is healthy while a version of it is available. The server ("" and the names of its gRPC services,
+// with their package and without, as TensorFlow Serving has them)
+// is healthy when every configured model is settled (available, or each of its versions was tried) and one at
+// least is available, and stays so while any model is available: one broken model does not take the others
+// out of service. Thread-safe.
+class ModelHealth {
  public:
   // Sets the health of a service; called one at a time, and only for changes.
   using Setter = std::function<void(const std::string& service, bool healthy)>;
 
   // Update() may be called once the setter is there; before, changes are kept for it.
-  explicit Health(const ServableDirectory* directory) : directory_(directory) {}
+  explicit ModelHealth(const ServableDirectory* directory) : directory_(directory) {}
   void Start(Setter setter);
 
   // The names of the configured models.
@@ -49,4 +50,4 @@ class Health {
 
 }  // namespace tfipu::serving
 
-#endif  // SERVING_HEALTH_H_
+#endif  // SERVING_SERVER_MODEL_HEALTH_H_
