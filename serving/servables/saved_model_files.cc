@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cc/base/local_file.h"
@@ -46,7 +47,7 @@ class Folder {
   absl::StatusOr<std::uint64_t> SizeOf(const std::string& name) const {
     const std::string path = PathOf(name);
     if (is_remote_) {
-      tensorflow::uint64 size = 0;
+      std::uint64_t size = 0;
       TFIPU_RETURN_IF_ERROR(tensorflow::Env::Default()->GetFileSize(path, &size));
       return size;
     }
@@ -154,9 +155,10 @@ absl::Status CheckVariables(const Folder& folder) {
 
 // Of a file that begins as an executable does, and is one of a model with executables.
 absl::Status CheckExecutable(const Folder& folder, const std::string& name) {
-  TFIPU_ASSIGN_OR_RETURN(const std::string preamble, folder.Read(name, 0, kPreambleSize));
-  const std::size_t compared = std::min(preamble.size(), kMagic.size());
-  if (absl::string_view(preamble).substr(0, compared) != kMagic.substr(0, compared)) return absl::OkStatus();
+  const absl::StatusOr<std::string> read = folder.Read(name, 0, kPreambleSize);
+  TFIPU_RETURN_IF_ERROR(read.status());
+  const absl::string_view preamble = *read;
+  if (!absl::StartsWith(kMagic, preamble.substr(0, kMagic.size()))) return absl::OkStatus();
   if (preamble.size() < kPreambleSize) return folder.Demand(name, kPreambleSize);
   const absl::StatusOr<std::uint64_t> header_size = ParsePreamble(preamble);
   if (!header_size.ok()) return absl::OkStatus();

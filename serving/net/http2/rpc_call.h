@@ -76,7 +76,7 @@ struct RpcMethod {
   // Instead of `handle`: one request, answered by a message at once and by another whenever it has changed by
   // RpcServer::Notify(), until the client has enough. Gives the message of the present; false when the
   // request cannot be read. A client that takes its messages slowly misses those in between.
-  std::function<bool(std::string_view request, std::string* message)> watch;
+  std::function<bool(std::string_view request, std::string* message)> watch = nullptr;
 };
 
 }  // namespace tfipu::serving::net::http2
