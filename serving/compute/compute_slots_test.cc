@@ -165,15 +165,14 @@ TEST(ComputeSlotsTest, EveryAcceptedTaskRunsOnce) {
       for (int i = 0; i < tasks; ++i) {
         const int kind = between(0, 3);
         ComputeQueue& queue = between(0, 1) == 0 ? a : b;
-        accepted += queue
-                            .Run(between(0, 3) == 0,
-                                 [&, kind] {
-                                   if (kind == 0) gate.Await(1);
-                                   if (kind == 1) {
-                                     accepted_within += queue.Run(false, [&] { ++ran; }).ok() ? 1 : 0;
-                                   }
-                                   ++ran;
-                                 })
+        accepted += queue.Run(between(0, 3) == 0,
+                              [&, kind] {
+                                if (kind == 0) gate.Await(1);
+                                if (kind == 1) {
+                                  accepted_within += queue.Run(false, [&] { ++ran; }).ok() ? 1 : 0;
+                                }
+                                ++ran;
+                              })
                             .ok()
                         ? 1
                         : 0;
