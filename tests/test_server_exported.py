@@ -61,15 +61,20 @@ def damage_missing(file: Path) -> None:
     file.unlink()
 
 
-@pytest.mark.parametrize("damage", [damage_cut, damage_bit, damage_missing])
-def test_a_damaged_executable_is_a_clear_status(exported: Path, tmp_path: Path, damage: object) -> None:
+# What is cut or missing may still come: such a version is waited for.
+@pytest.mark.parametrize(
+    "damage, expected", [(damage_cut, "START"), (damage_bit, "END"), (damage_missing, "START")]
+)
+def test_a_damaged_executable_is_a_clear_status(
+    exported: Path, tmp_path: Path, damage: object, expected: str
+) -> None:
     shutil.copytree(exported, tmp_path / "m" / "1")
     shutil.copytree(exported, tmp_path / "m" / "aside")
     damage(executable_of(tmp_path / "m" / "aside"))  # type: ignore[operator]
     (tmp_path / "m" / "aside").rename(tmp_path / "m" / "2")
     with ModelServer(f"--model_base_path={tmp_path / 'm'}", "--model_name=m") as server:
         state, reason = states(server.rest, "m")[2]
-        assert state == "END"
+        assert state == expected
         assert "executable" in reason
         # The server is alive, and serves what is not damaged as soon as it is wanted.
         shutil.rmtree(tmp_path / "m" / "2")
