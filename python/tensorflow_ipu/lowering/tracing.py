@@ -84,8 +84,8 @@ def _check_no_assignment(graph: Any, name: str, locations: SourceLocations) -> N
         ):
             raise ValueError(
                 f"`{name}` changes a variable in {locations.describe(operation.name, operation.type)}. The "
-                "variables of an exported model are constants; a layer that updates its state must be called "
-                "as for inference (training=False)."
+                "variables of an exported model are constants: call layers that update their state as for "
+                "inference (training=False), and make recurrent layers without one (stateful=False)."
             )
 
 
