@@ -431,6 +431,16 @@ TEST_F(PjrtBackendTest, FlagsThatWouldEndTheProcessAreRefused) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("--xla_no_such_flag=1"));
 }
 
+TEST_F(PjrtBackendTest, MemoryOptionsReachThePlugin) {
+  Set("FAKE_PJRT_REFUSES_OPTIONS", "1");
+  EXPECT_EQ(Load(OptionsOf(NewPlugin()), Header()).status(), absl::OkStatus());
+  PjrtOptions options = OptionsOf(NewPlugin());
+  options.memory.preallocate = false;
+  options.memory.memory_fraction = 0.5;
+  EXPECT_THAT(std::string(Load(options, Header()).status().message()),
+              HasSubstr("unknown options: preallocate=0 memory_fraction=0.5"));
+}
+
 TEST_F(PjrtBackendTest, OffersTellWhatIsHereAndWhatIsWrong) {
   PjrtOptions options = OptionsOf(NewPlugin());
   options.plugins.push_back({TestPath("missing.so"), "gone-pjrt", "1"});

@@ -213,6 +213,15 @@ PJRT_Error* EventOnReady(PJRT_Event_OnReady_Args* args) {
 
 PJRT_Error* ClientCreate(PJRT_Client_Create_Args* args) {
   TROUBLE(PJRT_Client_Create);
+  if (!Setting("FAKE_PJRT_REFUSES_OPTIONS").empty() && args->num_options > 0) {
+    std::ostringstream unknown;
+    for (std::size_t i = 0; i < args->num_options; ++i) {
+      const PJRT_NamedValue& option = args->create_options[i];
+      unknown << " " << std::string(option.name, option.name_size) << "=";
+      option.type == PJRT_NamedValue_kBool ? unknown << option.bool_value : unknown << option.float_value;
+    }
+    return Error("unknown options:" + unknown.str());
+  }
   auto* client = new PJRT_Client;
   client->platform = Setting("FAKE_PJRT_PLATFORM", "fake");
   client->version = Setting("FAKE_PJRT_PLATFORM_VERSION", "fake 1");
