@@ -1,14 +1,10 @@
-// Runs the fuzzer's entry over seeds and deterministic mutations of them, with any compiler.
-//   config_fuzz_test [MUTATIONS]       100000 when not given
-//   config_fuzz_test --seeds FOLDER    writes the seeds for libFuzzer: config_fuzz FOLDER
 #include "serving/config_fuzz.h"
 
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <random>
 #include <string>
 #include <vector>
+
+#include "serving/base/fuzz_driver.h"
 
 namespace {
 
@@ -51,26 +47,12 @@ std::string Mutated(std::string input, std::mt19937& random) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<std::string> seeds = tfipu::serving::ConfigFuzzSeeds();
-  if (argc == 3 && std::string(argv[1]) == "--seeds") {
-    for (std::size_t i = 0; i < seeds.size(); ++i) {
-      std::ofstream(std::string(argv[2]) + "/config" + std::to_string(i), std::ios::binary) << seeds[i];
-    }
-    return 0;
-  }
-  for (const std::string& seed : seeds) {
-    if (!tfipu::serving::ReadConfigFuzzInput(seed)) {
-      std::fprintf(stderr, "This seed is not accepted: %s\n", seed.c_str() + 1);
-      return 1;
-    }
-  }
-  const int mutations = argc == 2 ? std::atoi(argv[1]) : 100000;
-  std::mt19937 random(4);
-  int accepted = 0;
-  for (int i = 0; i < mutations; ++i) {
-    accepted += tfipu::serving::ReadConfigFuzzInput(Mutated(seeds[i % seeds.size()], random));
-  }
-  std::printf("%d of %d mutations are accepted\n", accepted, mutations);
-  // Mutations that are all refused, or all accepted, test little.
-  return accepted > mutations / 100 && accepted < mutations ? 0 : 1;
+  tfipu::serving::base::FuzzProgram program;
+  program.seeds = tfipu::serving::ConfigFuzzSeeds();
+  program.mutate = Mutated;
+  program.run = tfipu::serving::ReadConfigFuzzInput;
+  program.mutations = 100000;
+  program.random_seed = 4;
+  program.demands_both = true;
+  return tfipu::serving::base::FuzzMain(argc, argv, program);
 }

@@ -1,17 +1,12 @@
-// Runs the fuzzer's entry over seeds and deterministic mutations of them, with any compiler.
-//   predict_fuzz_test [MUTATIONS]       50000 when not given
-//   predict_fuzz_test --seeds FOLDER    writes the seeds for libFuzzer: predict_fuzz FOLDER
 #include "serving/api/predict_fuzz.h"
 
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "serving/api/sample_tensors.h"
+#include "serving/base/fuzz_driver.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/framework/tensor.pb.h"
 #include "tensorflow_serving/apis/predict.pb.h"
@@ -72,26 +67,11 @@ std::string Mutated(std::string input, std::mt19937& random) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<std::string> seeds = Seeds();
-  if (argc == 3 && std::string(argv[1]) == "--seeds") {
-    for (std::size_t i = 0; i < seeds.size(); ++i) {
-      std::ofstream(std::string(argv[2]) + "/seed" + std::to_string(i), std::ios::binary) << seeds[i];
-    }
-    return 0;
-  }
-  for (const std::string& seed : seeds) {
-    if (!tfipu::serving::ParsePredictFuzzInput(seed)) {
-      std::fprintf(stderr, "a seed is refused\n");
-      return 1;
-    }
-  }
-  std::mt19937 random(1);
-  const int mutations = argc == 2 ? std::atoi(argv[1]) : 50000;
-  int accepted = 0;
-  for (int i = 0; i < mutations; ++i) {
-    accepted += tfipu::serving::ParsePredictFuzzInput(Mutated(seeds[random() % seeds.size()], random));
-  }
-  std::printf("%d of %d mutations are requests\n", accepted, mutations);
-  // Mutations that are all refused, or all accepted, test little.
-  return accepted > mutations / 100 && accepted < mutations ? 0 : 1;
+  tfipu::serving::base::FuzzProgram program;
+  program.seeds = Seeds();
+  program.mutate = Mutated;
+  program.run = tfipu::serving::ParsePredictFuzzInput;
+  program.random_seed = 1;
+  program.demands_both = true;
+  return tfipu::serving::base::FuzzMain(argc, argv, program);
 }

@@ -1,22 +1,25 @@
 // Runs a fuzzer's entry over seeds and deterministic mutations of them, with any compiler.
-#ifndef SERVING_NET_FUZZ_DRIVER_H_
-#define SERVING_NET_FUZZ_DRIVER_H_
+#ifndef SERVING_BASE_FUZZ_DRIVER_H_
+#define SERVING_BASE_FUZZ_DRIVER_H_
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace tfipu::serving::net {
+namespace tfipu::serving::base {
 
+// Changes a few places of a text: bits, bytes, words put in, pieces taken out or repeated. The first `kept`
+// bytes stay; they often say how the rest is to be read.
 inline std::string MutatedFuzzInput(std::string input, const std::vector<std::string>& words,
-                                    std::mt19937& random) {
+                                    std::mt19937& random, std::size_t kept = 1) {
   for (int n = 1 + random() % 3; n > 0 && input.size() > 2; --n) {
-    const auto place = [&] { return 1 + random() % (input.size() - 1); };
+    const auto place = [&] { return kept + random() % (input.size() - kept); };
     switch (random() % 6) {
       case 0:
         input[place()] ^= static_cast<char>(1 << (random() % 8));
@@ -43,11 +46,21 @@ inline std::string MutatedFuzzInput(std::string input, const std::vector<std::st
   return input;
 }
 
+struct FuzzProgram {
+  std::vector<std::string> seeds;  // `run` accepts each
+  std::function<std::string(std::string input, std::mt19937& random)> mutate;
+  std::function<bool(std::string_view input)> run;  // whether the input is valid
+  int mutations = 50000;
+  unsigned random_seed = 21;
+  // Mutations that are all refused, or all accepted, test little: then it is an error.
+  bool demands_both = false;
+};
+
 // The main function of such a program:
 //   PROGRAM [MUTATIONS]
 //   PROGRAM --seeds FOLDER    writes the seeds for libFuzzer
-inline int FuzzMain(int argc, char** argv, const std::vector<std::string>& seeds,
-                    const std::vector<std::string>& words, bool (*run)(std::string_view)) {
+inline int FuzzMain(int argc, char** argv, const FuzzProgram& program) {
+  const std::vector<std::string>& seeds = program.seeds;
   if (argc == 3 && std::strcmp(argv[1], "--seeds") == 0) {
     for (std::size_t i = 0; i < seeds.size(); ++i) {
       std::ofstream(std::string(argv[2]) + "/seed" + std::to_string(i), std::ios::binary) << seeds[i];
@@ -55,19 +68,19 @@ inline int FuzzMain(int argc, char** argv, const std::vector<std::string>& seeds
     return 0;
   }
   for (std::size_t i = 0; i < seeds.size(); ++i) {
-    if (run(seeds[i])) continue;
+    if (program.run(seeds[i])) continue;
     std::fprintf(stderr, "Seed %zu is not accepted\n", i);
     return 1;
   }
-  const int mutations = argc > 1 ? std::atoi(argv[1]) : 50000;
-  std::mt19937 random(21);
+  const int mutations = argc > 1 ? std::atoi(argv[1]) : program.mutations;
+  std::mt19937 random(program.random_seed);
   int accepted = 0;
   for (int i = 0; i < mutations; ++i)
-    accepted += run(MutatedFuzzInput(seeds[i % seeds.size()], words, random));
+    accepted += program.run(program.mutate(seeds[i % seeds.size()], random));
   std::printf("%d mutations, %d of them accepted\n", mutations, accepted);
-  return 0;
+  return program.demands_both && (accepted <= mutations / 100 || accepted == mutations) ? 1 : 0;
 }
 
-}  // namespace tfipu::serving::net
+}  // namespace tfipu::serving::base
 
-#endif  // SERVING_NET_FUZZ_DRIVER_H_
+#endif  // SERVING_BASE_FUZZ_DRIVER_H_
